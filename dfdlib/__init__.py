@@ -1,0 +1,3 @@
+"""Evaluation suite for deepfake image detectors."""
+
+__version__ = "0.1.0"
