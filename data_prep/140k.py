@@ -22,8 +22,12 @@ def rows(root: Path) -> Iterator[Row]:
 
 
 RECIPE = Recipe(
-    name="140k", version=1, title="140k Real and Fake Faces (FFHQ and StyleGAN, 256x256 JPEG)",
+    name="140k",
+    version=1,
+    title="140k Real and Fake Faces (FFHQ and StyleGAN, 256x256 JPEG)",
     licence="FFHQ: CC BY-NC-SA 4.0 (NVIDIA); the set states no licence of its own",
     citation="xhlulu, 140k Real and Fake Faces, Kaggle, 2020",
     obtain="Download '140k Real and Fake Faces' by xhlulu from Kaggle (login needed) and unpack it.",
-    layout=LAYOUT, rows=rows)
+    layout=LAYOUT,
+    rows=rows,
+)

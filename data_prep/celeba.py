@@ -41,8 +41,14 @@ def rows(root: Path, rule: str = "partition") -> Iterator[Row]:
 
 
 def _pairs(root: Path, name: str, needed: bool) -> dict[str, str]:
-    found = next((path for path in (root / name, root / "Eval" / name, root / "celeba" / name, root / "CelebA" / name)
-                  if path.is_file()), None)
+    found = next(
+        (
+            path
+            for path in (root / name, root / "Eval" / name, root / "celeba" / name, root / "CelebA" / name)
+            if path.is_file()
+        ),
+        None,
+    )
     if found is None:
         if needed:
             raise DfdError(f"{root}: {name} is missing.", f"Put it beside img_align_celeba. Expected:\n{LAYOUT}")
@@ -52,8 +58,12 @@ def _pairs(root: Path, name: str, needed: bool) -> dict[str, str]:
 
 
 RECIPE = Recipe(
-    name="celeba", version=1, title="CelebA, aligned and cropped (real photos, 178x218 JPEG)",
+    name="celeba",
+    version=1,
+    title="CelebA, aligned and cropped (real photos, 178x218 JPEG)",
     licence="non-commercial research only (The Chinese University of Hong Kong)",
     citation="Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015",
     obtain="Download img_align_celeba.zip and list_eval_partition.txt from the CelebA project page and unpack them.",
-    layout=LAYOUT, rows=rows)
+    layout=LAYOUT,
+    rows=rows,
+)

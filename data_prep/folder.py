@@ -36,11 +36,20 @@ def _find(root: Path, label: str) -> Path:
     found = [path for path in root.iterdir() if path.is_dir() and path.name.lower() in NAMES[label]]
     if len(found) != 1:
         what = "no folder" if not found else "more than one folder"
-        raise DfdError(f"{root}: {what} of {label} images. Expected:\n{LAYOUT}\nFound: {shown(root)}",
-                       f"Name the folder: --set {label}=FOLDER")
+        raise DfdError(
+            f"{root}: {what} of {label} images. Expected:\n{LAYOUT}\nFound: {shown(root)}",
+            f"Name the folder: --set {label}=FOLDER",
+        )
     return found[0]
 
 
 RECIPE = Recipe(
-    name="folder", version=1, title="Your own images in two folders, real and fake", licence="yours", citation="",
-    obtain="Put real images in one folder and fake ones in another.", layout=LAYOUT, rows=rows)
+    name="folder",
+    version=1,
+    title="Your own images in two folders, real and fake",
+    licence="yours",
+    citation="",
+    obtain="Put real images in one folder and fake ones in another.",
+    layout=LAYOUT,
+    rows=rows,
+)

@@ -24,8 +24,12 @@ def rows(root: Path, train: int = 0, val: int = 400, test: int = 600, seed: int 
     from dfdlib.sample import generate
 
     with track(train + val + test, "drawing the sample set") as tracker:
-        generate(root, counts={"train": train, "val": val, "test": test}, seed=seed,
-                 progress=lambda done, _total: tracker.advance(done - tracker.done))
+        generate(
+            root,
+            counts={"train": train, "val": val, "test": test},
+            seed=seed,
+            progress=lambda done, _total: tracker.advance(done - tracker.done),
+        )
     for split, count in (("train", train), ("val", val), ("test", test)):
         if count:
             for path in image_paths(root, root / split):
@@ -34,8 +38,15 @@ def rows(root: Path, train: int = 0, val: int = 400, test: int = 600, seed: int 
 
 
 RECIPE = Recipe(
-    name="sample", version=1, title="Sample set: drawn faces, four kinds of forgery traces (256x256 JPEG)",
-    licence="Apache-2.0", citation="", obtain="Nothing to get: the images are drawn on the spot.", layout=LAYOUT,
-    rows=rows, makes_files=True,
+    name="sample",
+    version=1,
+    title="Sample set: drawn faces, four kinds of forgery traces (256x256 JPEG)",
+    licence="Apache-2.0",
+    citation="",
+    obtain="Nothing to get: the images are drawn on the spot.",
+    layout=LAYOUT,
+    rows=rows,
+    makes_files=True,
     notice="The sample set is a demonstration and test set: its faces are drawn by a program. "
-           "Its figures say nothing about real deepfakes.")
+    "Its figures say nothing about real deepfakes.",
+)

@@ -17,8 +17,8 @@ from dfdlib.manifest import Manifest
 
 # Raised whenever the scoring code changes in a way that can change a score.
 SCORING_VERSION = 1
-# Images that go through a network together. Fixed, and counted from the manifest's first row: floating-point sums depend
-# on the batch, so that a run that was resumed must form the same batches as one that was not.
+# Images that go through a network together. Fixed, and counted from the manifest's first row: floating-point sums
+# depend on the batch, so that a run that was resumed must form the same batches as one that was not.
 BATCH = 32
 
 
@@ -41,10 +41,20 @@ class Arm:
     @property
     def digest(self) -> str:
         """Digest of everything that the scores depend on."""
-        return digests.of_value({
-            "scoring": SCORING_VERSION, "scores": scores.VERSION, "batch": BATCH, "manifest": self.manifest_digest,
-            "card": self.card.digest, "crop": self.profile.digest, "perturbation": self.perturbation,
-            "device": self.device, "dtype": "float32", "versions": runtime.versions()})
+        return digests.of_value(
+            {
+                "scoring": SCORING_VERSION,
+                "scores": scores.VERSION,
+                "batch": BATCH,
+                "manifest": self.manifest_digest,
+                "card": self.card.digest,
+                "crop": self.profile.digest,
+                "perturbation": self.perturbation,
+                "device": self.device,
+                "dtype": "float32",
+                "versions": runtime.versions(),
+            }
+        )
 
     def file(self, folder: Path) -> Path:
         """The arm's scores file in a folder."""

@@ -34,13 +34,28 @@ def audit(manifest: Manifest) -> list[Finding]:
     findings = _files(manifest)
     known = frame[frame.id.notna()]
     labels = known.groupby("id").label.nunique()
-    findings.append(_finding("same image, both labels", known[known.id.isin(labels[labels > 1].index)].path,
-                             "The same bytes count as real and as fake: one of the labels is wrong."))
+    findings.append(
+        _finding(
+            "same image, both labels",
+            known[known.id.isin(labels[labels > 1].index)].path,
+            "The same bytes count as real and as fake: one of the labels is wrong.",
+        )
+    )
     splits = known.groupby("id").split.nunique()
-    findings.append(_finding("same image, several splits", known[known.id.isin(splits[splits > 1].index)].path,
-                             "The same bytes are in more than one split: the test is not independent."))
-    findings.append(_finding("duplicates", known[known.id.duplicated(keep=False)].path,
-                             "The same bytes under several names: they count more than once."))
+    findings.append(
+        _finding(
+            "same image, several splits",
+            known[known.id.isin(splits[splits > 1].index)].path,
+            "The same bytes are in more than one split: the test is not independent.",
+        )
+    )
+    findings.append(
+        _finding(
+            "duplicates",
+            known[known.id.duplicated(keep=False)].path,
+            "The same bytes under several names: they count more than once.",
+        )
+    )
     for split, part in frame.groupby("split"):
         shares = part.label.value_counts(normalize=True)
         if len(shares) < 2 or shares.min() < 0.1:
@@ -60,8 +75,10 @@ def _files(manifest: Manifest) -> list[Finding]:
             elif found.id != expected:
                 changed.append(path)
             tracker.advance()
-    return [_finding("changed", changed, "The bytes are not those that the manifest was made of: prepare it again."),
-            _finding("unreadable", unreadable, "No image header could be read: they will get a row without a score.")]
+    return [
+        _finding("changed", changed, "The bytes are not those that the manifest was made of: prepare it again."),
+        _finding("unreadable", unreadable, "No image header could be read: they will get a row without a score."),
+    ]
 
 
 def _finding(kind: str, paths: Any, meaning: str) -> Finding:

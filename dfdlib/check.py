@@ -15,12 +15,26 @@ from dfdlib.verdict import verdict
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("image_path", "prediction", "confidence", "p_fake", "detector", "crop", "face_count", "face_x0", "face_y0",
-           "face_x1", "face_y1", "status", "error")
+COLUMNS = (
+    "image_path",
+    "prediction",
+    "confidence",
+    "p_fake",
+    "detector",
+    "crop",
+    "face_count",
+    "face_x0",
+    "face_y0",
+    "face_x1",
+    "face_y1",
+    "status",
+    "error",
+)
 
 
-def check(images: list[Path], detectors: list[str], crop: str = "none", device: str = "auto",
-          threshold: float = 0.5) -> pd.DataFrame:
+def check(
+    images: list[Path], detectors: list[str], crop: str = "none", device: str = "auto", threshold: float = 0.5
+) -> pd.DataFrame:
     """Scores images and folders of images.
 
     Args:
@@ -31,8 +45,8 @@ def check(images: list[Path], detectors: list[str], crop: str = "none", device: 
         threshold: for the verdicts.
 
     Returns:
-        One row per image and detector, sorted by path, with COLUMNS: `prediction` is the verdict ("error" where there is
-        no score), `confidence` the probability of the more likely side (as the predecessor's CSV has it).
+        One row per image and detector, sorted by path, with COLUMNS: `prediction` is the verdict ("error" where there
+        is no score), `confidence` the probability of the more likely side (as the predecessor's CSV has it).
 
     Raises:
         DfdError: no image at all, an unknown detector or crop.
@@ -66,7 +80,9 @@ def _verdicts(frames: list[pd.DataFrame], names: dict[str, Path], threshold: flo
 
     frame = pd.concat(frames, ignore_index=True)
     frame["image_path"] = [str(names[path]) for path in frame.path]
-    frame["prediction"] = [verdict(p, threshold) if status == "ok" else "error"
-                           for p, status in zip(frame.p_fake, frame.status, strict=True)]
+    frame["prediction"] = [
+        verdict(p, threshold) if status == "ok" else "error"
+        for p, status in zip(frame.p_fake, frame.status, strict=True)
+    ]
     frame["confidence"] = frame.p_fake.where(frame.p_fake >= 0.5, 1 - frame.p_fake)
     return frame.sort_values(["image_path", "detector"], kind="stable")[list(COLUMNS)].reset_index(drop=True)

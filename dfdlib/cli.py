@@ -21,8 +21,13 @@ Exit codes: 0 done; 1 an error, told in words; 2 wrong usage; 3 too few images g
 command goes on where it stopped).
 """
 
-app = typer.Typer(name="dfd", help="Evaluation suite for deepfake image detectors: the same numbers for everybody.",
-                  epilog=EXIT_CODES, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="dfd",
+    help="Evaluation suite for deepfake image detectors: the same numbers for everybody.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
 data_app = typer.Typer(help="Test sets: recipes, manifests, audits.", no_args_is_help=True)
 detectors_app = typer.Typer(help="Detectors and their cards.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights files of detectors.", no_args_is_help=True)
@@ -86,7 +91,9 @@ def _changes(given: list[str]) -> dict[str, Any]:
     for item in given:
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise DfdError(f"--set {item}: not of the form KEY=VALUE.", "For example: --set data.root=FOLDER", exit_code=2)
+            raise DfdError(
+                f"--set {item}: not of the form KEY=VALUE.", "For example: --set data.root=FOLDER", exit_code=2
+            )
         try:
             changes[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -111,8 +118,12 @@ def doctor(as_json: Json = False) -> None:
     else:
         colours = {"ok": "green", "warn": "yellow", "fail": "red"}
         for check in found:
-            console.print(f"[{colours[check.status]}]{check.status:4}[/] [bold]{_escaped(check.name)}[/]: "
-                          f"{_escaped(check.detail)}", soft_wrap=True, highlight=False)
+            console.print(
+                f"[{colours[check.status]}]{check.status:4}[/] [bold]{_escaped(check.name)}[/]: "
+                f"{_escaped(check.detail)}",
+                soft_wrap=True,
+                highlight=False,
+            )
             if check.remedy:
                 console.print(f"     -> {_escaped(check.remedy)}", style="cyan", soft_wrap=True, highlight=False)
     raise typer.Exit(checks.exit_code(found))
@@ -126,8 +137,10 @@ def data_list(as_json: Json = False) -> None:
     found = [recipes.get(name) for name in recipes.names()]
     rows = [{"name": r.name, "title": r.title, "licence": r.licence, "how to get it": r.obtain} for r in found]
     if as_json:
-        rows = [{**row, "layout": r.layout, "citation": r.citation, "parameters": r.parameters(), "version": r.version}
-                for row, r in zip(rows, found, strict=True)]
+        rows = [
+            {**row, "layout": r.layout, "citation": r.citation, "parameters": r.parameters(), "version": r.version}
+            for row, r in zip(rows, found, strict=True)
+        ]
     _show(rows, as_json)
 
 
@@ -162,7 +175,9 @@ def data_audit(manifest_file: Annotated[Path, typer.Argument(metavar="M.parquet"
     if not findings and not as_json:
         console.print("Nothing found.")
         return
-    _show([{**row, "examples": row["examples"] if as_json else "\n".join(row["examples"])} for row in findings], as_json)
+    _show(
+        [{**row, "examples": row["examples"] if as_json else "\n".join(row["examples"])} for row in findings], as_json
+    )
 
 
 @detectors_app.command("list")
@@ -172,9 +187,20 @@ def detectors_list(as_json: Json = False) -> None:
     from dfdlib.detectors import card
 
     cards = [card.read(name) for name in card.names()]
-    _show([{"name": c.name, "family": c.family, "trained on": c.trained_on, "licence": c.weights.licence,
-            "megabytes": round(c.weights.bytes / 1e6, 2), "weights": weights.status(c, hash_file=False).state}
-           for c in cards], as_json)
+    _show(
+        [
+            {
+                "name": c.name,
+                "family": c.family,
+                "trained on": c.trained_on,
+                "licence": c.weights.licence,
+                "megabytes": round(c.weights.bytes / 1e6, 2),
+                "weights": weights.status(c, hash_file=False).state,
+            }
+            for c in cards
+        ],
+        as_json,
+    )
 
 
 @detectors_app.command("show")
@@ -193,8 +219,13 @@ def crops_list(as_json: Json = False) -> None:
     """Lists the crop profiles. Example: dfd crops list"""
     from dfdlib import faces
 
-    _show([{"name": p.name, "version": p.version, "summary": p.summary, "no face": p.fallback}
-           for p in map(faces.read, faces.names())], as_json)
+    _show(
+        [
+            {"name": p.name, "version": p.version, "summary": p.summary, "no face": p.fallback}
+            for p in map(faces.read, faces.names())
+        ],
+        as_json,
+    )
 
 
 @weights_app.command("list")
@@ -204,8 +235,13 @@ def weights_list(as_json: Json = False) -> None:
     from dfdlib.detectors import card
 
     states = [weights.status(card.read(name)) for name in card.names()]
-    _show([{"name": s.name, "state": s.state, "detail": s.detail, "file": str(s.path), "remedy": s.remedy}
-           for s in states], as_json)
+    _show(
+        [
+            {"name": s.name, "state": s.state, "detail": s.detail, "file": str(s.path), "remedy": s.remedy}
+            for s in states
+        ],
+        as_json,
+    )
 
 
 @weights_app.command("get")
@@ -318,11 +354,16 @@ def check(
     detector: Detectors,
     crop: Annotated[str, typer.Option("--crop", "-c", help="Crop profile.")] = "none",
     csv: Annotated[Path | None, typer.Option(help="Also write the table here.")] = None,
-    threshold: Annotated[float, typer.Option(min=0.001, max=0.999, help="P(fake) above which an image counts as fake.")] = 0.5,
+    threshold: Annotated[
+        float, typer.Option(min=0.001, max=0.999, help="P(fake) above which an image counts as fake.")
+    ] = 0.5,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Verdicts for your own images, without labels. Example: dfd check photo.jpg holiday/ -d sample-cnn --csv out.csv"""
+    """Verdicts for your own images, without labels.
+
+    Example: dfd check photo.jpg holiday/ -d sample-cnn --csv out.csv
+    """
     from dfdlib.check import check as examine
     from dfdlib.paths import written_whole
 
@@ -333,11 +374,23 @@ def check(
     if as_json:
         print(table.to_json(orient="records", indent=2, force_ascii=False))
     else:
-        _show([{"image": row.image_path, "detector": row.detector, "verdict": row.prediction,
-                "P(fake)": f"{row.p_fake:.3f}" if row.status == "ok" else None,
-                "faces": row.face_count, "remark": row.error}
-               for row in table.astype(object).where(table.notna(), None).itertuples()], False)
-        console.print(f"Threshold: P(fake) > {threshold:g} counts as fake. A verdict is a hint, not a proof.", highlight=False)
+        _show(
+            [
+                {
+                    "image": row.image_path,
+                    "detector": row.detector,
+                    "verdict": row.prediction,
+                    "P(fake)": f"{row.p_fake:.3f}" if row.status == "ok" else None,
+                    "faces": row.face_count,
+                    "remark": row.error,
+                }
+                for row in table.astype(object).where(table.notna(), None).itertuples()
+            ],
+            False,
+        )
+        console.print(
+            f"Threshold: P(fake) > {threshold:g} counts as fake. A verdict is a hint, not a proof.", highlight=False
+        )
     if (table.status != "ok").any():
         raise typer.Exit(3)
 
@@ -359,9 +412,8 @@ def benchmark(
     """
     import os
 
-    from dfdlib import arms, manifest, recipes, scoring
+    from dfdlib import arms, manifest, recipes, scores, scoring
     from dfdlib import report as reports
-    from dfdlib import scores
 
     for folder in (real, fake):
         if not folder.is_dir():
@@ -371,7 +423,9 @@ def benchmark(
     table = recipes.prepare("folder", root, dataset="mine", limit=limit, parameters=folders)
     manifest.write(table, out / "manifest.parquet")
     files = scoring.score(table, arms.plan(table, detector, crop, device), out / "scores", min_coverage=min_coverage)
-    print(reports.render(list(map(scores.read, files)), out, title=f"{real.name} against {fake.name}", command=_command()))
+    print(
+        reports.render(list(map(scores.read, files)), out, title=f"{real.name} against {fake.name}", command=_command())
+    )
 
 
 if __name__ == "__main__":

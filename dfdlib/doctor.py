@@ -22,8 +22,18 @@ from typing import Any, Literal
 from dfdlib.paths import PROJECT
 
 LOCK = PROJECT / "requirements" / "lock.txt"
-PACKAGES = ("torch", "torchvision", "timm", "keras", "tensorflow", "retina-face", "opencv-contrib-python-headless",
-            "gradio", "papermill", "jupyterlab")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "keras",
+    "tensorflow",
+    "retina-face",
+    "opencv-contrib-python-headless",
+    "gradio",
+    "papermill",
+    "jupyterlab",
+)
 PYTHON = ((3, 11), (3, 14))  # from, up to but not including
 _INSTALL = "python -m pip install --require-hashes -r requirements/lock.txt"
 _GIB = 2**30
@@ -32,18 +42,18 @@ _GIB = 2**30
 _PROBE = """
 import json, os, sys
 def say(**found): print(json.dumps(found), flush=True)
-say(importing="torch")
+say(step="import of torch")
 import torch
 cuda = torch.cuda
-say(torch=torch.__version__, cuda_build=torch.version.cuda, hip_build=torch.version.hip,
-    cpu=torch.backends.cpu.get_cpu_capability(), mps=torch.backends.mps.is_available())
-say(importing="torchvision")
+say(torch=torch.__version__, cuda_build=torch.version.cuda, cpu=torch.backends.cpu.get_cpu_capability(),
+    mps=torch.backends.mps.is_available())
+say(step="import of torchvision")
 import torchvision
-say(importing="cv2")
+say(step="import of cv2")
 import cv2
 say(haar=os.path.isfile(os.path.join(cv2.data.haarcascades, "haarcascade_frontalface_default.xml")),
     opencv=cv2.__version__)
-say(importing=None)
+say(step="use of the GPU")
 devices = []
 for i in range(cuda.device_count() if cuda.is_available() else 0):
     found = {"name": cuda.get_device_name(i), "capability": cuda.get_device_capability(i)}
@@ -85,10 +95,15 @@ def examine(*, folder: Path | None = None, weights: Iterable[tuple[str, bool, st
         The checks, in the order in which a reader wants them.
     """
     folder = (folder or Path.cwd()).absolute()
-    # The imports take longest: they go on while the rest is looked at. Keras is not among them, it would double the time.
+    # The imports take longest, so they go on while the rest is looked at. Keras's alone would double the time.
     with subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, encoding="utf-8", errors="replace", env={**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
+        [sys.executable, "-X", "faulthandler", "-c", _PROBE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"},
     ) as process:
         first = [_python(), _platform(), *_packages()]
         last = [_kernel(), *_weights(weights), _disk(folder), _writable(folder), _memory(), _keras_backend()]
@@ -142,7 +157,8 @@ def _packages() -> Iterator[Check]:
     try:
         locked = locked_versions()
     except OSError as e:
-        yield Check("versions", "warn", f"{LOCK}: can't be read ({e.strerror})", "git checkout -- requirements/lock.txt")
+        remedy = "git checkout -- requirements/lock.txt"
+        yield Check("versions", "warn", f"{LOCK}: can't be read ({e.strerror})", remedy)
         locked = {}
     for name in PACKAGES:
         try:
@@ -154,18 +170,18 @@ def _packages() -> Iterator[Check]:
         if found.split("+")[0] == wanted:  # "+cu130" and the like is another build of the same version
             yield Check(name, "ok", found)
         else:
-            yield Check(name, "warn", f"{found}; the published figures were made with {wanted}", _INSTALL)
+            yield Check(name, "warn", f"{found}; requirements/lock.txt pins {wanted}", _INSTALL)
 
 
 def _finished(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What the probe found, with `code`, `stderr` and `importing` (the step it was at when it ended)."""
+    """What the probe found, with `code`, `stderr` and `step` (what it was at when it ended)."""
     try:
         out, err = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         out, err = process.communicate()
         err += "\nit did not end within 120 s"
-    found: dict[str, Any] = {"importing": "python"}
+    found: dict[str, Any] = {"step": "start of Python"}
     for line in out.splitlines():
         if line.startswith("{"):
             found |= json.loads(line)
@@ -177,7 +193,7 @@ def _imports(probe: dict[str, Any]) -> Check:
         return Check("imports", "ok", f"torch {probe['torch']}, torchvision and OpenCV {probe['opencv']} load together")
     last = (probe["stderr"].splitlines() or ["no message"])[-1]
     how = f"crashed (signal {-probe['code']})" if probe["code"] < 0 else f"failed: {last}"
-    return Check("imports", "fail", f"import of {probe['importing'] or 'torch'} {how}", _INSTALL)
+    return Check("imports", "fail", f"{probe['step']} {how}", _INSTALL)
 
 
 # --- machine ----------------------------------------------------------------------------------------------------------
@@ -209,10 +225,10 @@ def _gpus(probe: dict[str, Any], driver: str | None) -> Iterator[Check]:
     elif driver and probe["cuda_build"]:
         hidden = "CUDA_VISIBLE_DEVICES" in os.environ
         why = f"CUDA_VISIBLE_DEVICES is '{os.environ['CUDA_VISIBLE_DEVICES']}'" if hidden else f"torch is for {build}"
-        remedy = "unset CUDA_VISIBLE_DEVICES" if hidden else f"Install a driver for {build} or newer (nvidia.com/drivers)."
-        yield Check("gpu", "warn", f"there is one (driver {driver}), but torch can't use it: {why}", remedy)
+        remedy = "unset CUDA_VISIBLE_DEVICES" if hidden else f"Install an NVIDIA driver for {build} or newer"
+        yield Check("gpu", "warn", f"driver {driver}, but torch can't use it: {why}", f"{remedy}, or: --device cpu")
     elif driver:
-        yield Check("gpu", "warn", f"there is one (driver {driver}), but torch is built for {build}", _INSTALL)
+        yield Check("gpu", "warn", f"driver {driver}, but torch is built for {build}", f"{_INSTALL}, or: --device cpu")
     else:
         yield Check("gpu", "ok", f"no GPU: the CPU is used (torch is built for {build}, no NVIDIA driver found)")
 
@@ -236,17 +252,23 @@ def _cpu(probe: dict[str, Any]) -> Check:
     kernels = probe.get("cpu", "unknown")
     detail = f"{usable} of {os.cpu_count()} cores usable, torch computes with {kernels}"
     if kernels == "DEFAULT" and platform.machine().lower() in ("x86_64", "amd64"):
-        return Check("cpu", "warn", f"{detail} instructions: no AVX2, so it is slow", "Use a machine with AVX2, or a GPU.")
+        return Check("cpu", "warn", f"{detail} instructions: no AVX2, so it is slow", "Use another machine, or a GPU.")
     return Check("cpu", "ok", f"{detail} instructions")
 
 
 def _memory() -> Check:
     import psutil
 
-    memory = psutil.virtual_memory()
-    detail = f"{memory.total / _GIB:.1f} GiB, {memory.available / _GIB:.1f} free"
-    if memory.available < 3 * _GIB:
-        return Check("memory", "warn", f"{detail}; a run may take 3", "Close other programs.")
+    total, free = psutil.virtual_memory()[:2]
+    group = Path("/sys/fs/cgroup")
+    try:  # a container's limit, which psutil does not know; it reads "max" where there is none
+        limit = int((group / "memory.max").read_text())
+        total, free = min(total, limit), min(free, limit - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    detail = f"{total / _GIB:.1f} GiB, {free / _GIB:.1f} free"
+    if free < 3 * _GIB:
+        return Check("memory", "warn", f"{detail}: a run may be killed for want of it", "Close other programs.")
     return Check("memory", "ok", detail)
 
 
@@ -255,9 +277,9 @@ def _disk(folder: Path) -> Check:
     free = shutil.disk_usage(there).free
     detail = f"{free / 1e9:.1f} GB free at {there}"
     if free < 0.2e9:
-        return Check("disk", "fail", f"{detail}; 0.2 are needed for the sample suite", "Free some space.")
+        return Check("disk", "fail", f"{detail}: too little for any run", "Free some space.")
     if free < 5e9:
-        return Check("disk", "warn", f"{detail}; a large data set may need 5", "Free some space.")
+        return Check("disk", "warn", f"{detail}: the results of a large data set may not fit", "Free some space.")
     return Check("disk", "ok", detail)
 
 
@@ -279,8 +301,8 @@ def _kernel() -> Check:
     remedy = "python -m ipykernel install --sys-prefix --name python3"
     try:
         spec = KernelSpecManager().get_kernel_spec("python3")
-    except NoSuchKernel:
-        return Check("jupyter kernel", "warn", "JupyterLab has no kernel python3 here", remedy)
+    except (NoSuchKernel, OSError, ValueError):
+        return Check("jupyter kernel", "warn", "JupyterLab has no usable kernel python3 here", remedy)
     command = spec.argv[0] if spec.argv else ""
     # jupyter_client replaces these names by the interpreter that it runs on.
     own = command in ("python", "python3", f"python3.{sys.version_info.minor}")
@@ -312,5 +334,9 @@ def _keras_backend() -> Check:
     found = os.environ.get("KERAS_BACKEND")
     if found in (None, "torch"):
         return Check("keras backend", "ok", "torch")
-    return Check("keras backend", "warn", f"KERAS_BACKEND is '{found}', the suite runs Keras on torch",
-                 "export KERAS_BACKEND=torch")
+    return Check(
+        "keras backend",
+        "warn",
+        f"KERAS_BACKEND is '{found}', the suite runs Keras on torch",
+        "export KERAS_BACKEND=torch",
+    )

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1_000_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
-                      ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"}
+)
 
 
 class Unreadable(Exception):
@@ -100,8 +101,10 @@ def decode(data: bytes) -> np.ndarray:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise Unreadable(f"{image.width} x {image.height} pixels is above the limit of "
-                                     f"{MAX_PIXELS // 1_000_000} megapixels")
+                    raise Unreadable(
+                        f"{image.width} x {image.height} pixels is above the limit of "
+                        f"{MAX_PIXELS // 1_000_000} megapixels"
+                    )
                 image.load()
                 upright = _upright(image, ImageOps)
                 return np.asarray(_to_rgb(upright))

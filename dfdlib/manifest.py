@@ -49,9 +49,21 @@ def schema() -> pa.Schema:
     import pyarrow as pa
 
     text, whole = pa.string(), pa.int64()
-    return pa.schema([("id", text), ("path", text), ("label", text), ("dataset", text), ("subset", text),
-                      ("split", text), ("group", text), ("width", whole), ("height", whole), ("format", text),
-                      ("bytes", whole)])
+    return pa.schema(
+        [
+            ("id", text),
+            ("path", text),
+            ("label", text),
+            ("dataset", text),
+            ("subset", text),
+            ("split", text),
+            ("group", text),
+            ("width", whole),
+            ("height", whole),
+            ("format", text),
+            ("bytes", whole),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -81,15 +93,20 @@ class Manifest:
 
     def counts(self) -> pd.DataFrame:
         """Images per data set, subset, split and label."""
-        return self.frame.groupby(["dataset", "split", "subset", "label"], sort=True).size().rename("images").reset_index()
+        return (
+            self.frame.groupby(["dataset", "split", "subset", "label"], sort=True).size().rename("images").reset_index()
+        )
 
     def _repr_html_(self) -> str:
-        return (f"<p><b>manifest</b> {len(self):,} images, digest <code>{self.digest[:12]}</code></p>"
-                + self.counts().to_html(index=False))
+        return (
+            f"<p><b>manifest</b> {len(self):,} images, digest <code>{self.digest[:12]}</code></p>"
+            + self.counts().to_html(index=False)
+        )
 
 
-def build(rows: Iterable[Row], root: Path, dataset: str, metadata: dict[str, Any] | None = None, *,
-          labelled: bool = True) -> Manifest:
+def build(
+    rows: Iterable[Row], root: Path, dataset: str, metadata: dict[str, Any] | None = None, *, labelled: bool = True
+) -> Manifest:
     """Reads every file once (hash and header, in parallel) and makes the manifest.
 
     Args:
@@ -105,8 +122,10 @@ def build(rows: Iterable[Row], root: Path, dataset: str, metadata: dict[str, Any
     ordered = sorted(rows, key=lambda row: row.path)
     _check_rows(ordered, root, LABELS if labelled else (None,))
     columns: dict[str, list] = {name: [] for name in schema().names}
-    with (ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool,
-          track(len(ordered), f"reading {dataset}") as tracker):
+    with (
+        ThreadPoolExecutor(max_workers=max(2, os.cpu_count() or 1)) as pool,
+        track(len(ordered), f"reading {dataset}") as tracker,
+    ):
         headers = pool.map(lambda row: images.read_header(root / row.path), ordered)
         for row, header in zip(ordered, headers, strict=True):
             for name, value in {**row._asdict(), "dataset": dataset, **header._asdict()}.items():
@@ -117,11 +136,15 @@ def build(rows: Iterable[Row], root: Path, dataset: str, metadata: dict[str, Any
 
 def _check_rows(rows: list[Row], root: Path, labels: tuple[str | None, ...]) -> None:
     if not rows:
-        raise DfdError(f"{root}: no images found for this recipe.", "Check --root, --split and the layout: dfd data list")
+        raise DfdError(
+            f"{root}: no images found for this recipe.", "Check --root, --split and the layout: dfd data list"
+        )
     for earlier, row in zip([None, *rows], rows, strict=False):
         if row.label not in labels or row.split not in SPLITS:
-            raise DfdError(f"{row.path}: label '{row.label}', split '{row.split}'; known are {labels} and {SPLITS}.",
-                           "Mend the recipe.")
+            raise DfdError(
+                f"{row.path}: label '{row.label}', split '{row.split}'; known are {labels} and {SPLITS}.",
+                "Mend the recipe.",
+            )
         if earlier and earlier.path == row.path:
             raise DfdError(f"{row.path}: listed twice.", "Each image may have one row: mend the list or the recipe.")
         if row.path.startswith("/") or ".." in row.path.split("/"):
@@ -133,9 +156,17 @@ def _finish(columns: dict[str, list], root: Path, metadata: dict[str, Any]) -> M
 
     table = pa.table(columns, schema=schema())
     counts = Counter(zip(columns["split"], (label or "unlabelled" for label in columns["label"]), strict=True))
-    return Manifest(table, {
-        **metadata, "kind": "manifest", "schema": VERSION, "root": root.resolve().as_posix(),
-        "counts": {f"{split}/{label}": n for (split, label), n in sorted(counts.items())}, "digest": row_digest(table)})
+    return Manifest(
+        table,
+        {
+            **metadata,
+            "kind": "manifest",
+            "schema": VERSION,
+            "root": root.resolve().as_posix(),
+            "counts": {f"{split}/{label}": n for (split, label), n in sorted(counts.items())},
+            "digest": row_digest(table),
+        },
+    )
 
 
 def row_digest(table: pa.Table) -> str:
@@ -160,8 +191,10 @@ def read(path: Path) -> Manifest:
     """
     table, metadata = tables.read(Path(path), schema(), "manifest", VERSION)
     if row_digest(table) != metadata.get("digest"):
-        raise DfdError(f"{path}: the rows do not match the digest in its metadata.",
-                       "The file was changed after it was made: prepare it again.")
+        raise DfdError(
+            f"{path}: the rows do not match the digest in its metadata.",
+            "The file was changed after it was made: prepare it again.",
+        )
     return Manifest(table, metadata)
 
 
@@ -183,7 +216,7 @@ def sample(rows: Iterable[Row], limit: int | None, seed: int = 0) -> list[Row]:
     chosen = []
     for key, members in strata.items():
         members.sort(key=lambda row: digests.of_value([seed, row.path]))
-        chosen += members[:shares[key]]
+        chosen += members[: shares[key]]
     return chosen
 
 

@@ -102,17 +102,21 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     Raises:
         DfdError: the file is no notebook, has none or several such cells, or the cell holds something else.
     """
-    tagged = [cell for cell in _cells(notebook) if "parameters" in cell.get("metadata", {}).get("tags", [])]
+    code = [cell for cell in _cells(notebook) if cell["cell_type"] == "code"]
+    tagged = [cell for cell in code if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise DfdError(
-            f"{notebook}: {len(tagged) or 'no'} cell{'s' * (len(tagged) > 1)} tagged 'parameters', one is needed",
+            f"{notebook}: {len(tagged) or 'no'} code cell{'s' * (len(tagged) != 1)} tagged 'parameters', one is needed",
             "Give exactly one code cell of the notebook the tag 'parameters'.",
         )
     source = "".join(tagged[0]["source"])
     try:
         statements = ast.parse(source).body
     except SyntaxError as e:
-        raise DfdError(f"{notebook}: line {e.lineno} of the parameters cell is not Python: {e.msg}") from e
+        raise DfdError(
+            f"{notebook}: line {e.lineno} of the parameters cell is not Python: {e.msg}",
+            "Write one line for each parameter: name = value  # what it is",
+        ) from e
     comments = _comments(source)
     found: dict[str, Parameter] = {}
     for statement in statements:
@@ -163,7 +167,10 @@ def _parameter(notebook: Path, statement: ast.stmt, comment: str) -> Parameter:
             "Use a text, number, True, False, None, list or dict; compute other things in a later cell.",
         ) from e
     except TypeError as e:
-        raise DfdError(f"{notebook}: the default of parameter '{name}' is not of its type: {e}") from e
+        raise DfdError(
+            f"{notebook}: the default of parameter '{name}' is not of its type: {e}",
+            "Mend the default or the annotation.",
+        ) from e
 
 
 def _annotated_kind(notebook: Path, name: str, annotation: str) -> str:
@@ -387,8 +394,8 @@ class _Watch:
 
 def _error(out: Any) -> _Stopped:
     if out.ename == "DfdError":
-        message, _, hint = f"{out.evalue}".partition("\n  -> ")
-        return _Stopped(message, original=DfdError(message, hint))
+        message, arrow, hint = out.evalue.rpartition("\n  -> ")
+        return _Stopped(out.evalue, original=DfdError(message, hint) if arrow else DfdError(out.evalue))
     if out.ename == "SystemExit":
         return _Stopped(f"the cell ended the notebook by sys.exit({out.evalue})", hint="A notebook may not call exit.")
     lines = _ANSI.sub("", "\n".join(out.traceback)).rstrip().splitlines()
@@ -409,11 +416,12 @@ def _explained(stop: _Stopped, title: str, watch: _Watch, saved: str) -> DfdErro
 
 def _prepare(notebook: Path, output: Path) -> None:
     if output == notebook or output.suffix != ".ipynb":
-        raise DfdError(f"{output}: the executed copy must be another .ipynb file than {notebook.name}")
+        raise DfdError(f"{output}: not another .ipynb file than {notebook.name}", "Choose another name for the copy.")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as e:
-        raise DfdError(f"{output.parent}: can't be made ({e.strerror})", "Choose another output folder.") from e
+        raise DfdError(f"{output.parent}: can't be written ({e.strerror})", "Choose another output folder.") from e
 
 
 def _load(notebook: Path, values: dict[str, Any], title: str) -> Any:
@@ -435,9 +443,9 @@ def _scratch() -> Iterator[Path]:
 
 
 def _environment(scratch: Path) -> dict[str, str]:
-    """The kernel's: this process's, made independent of the user's IPython profile, without telemetry."""
+    """The kernel's: this process's, made independent of the user's IPython settings, without telemetry."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"},
         "PYTHONUTF8": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash in native code tells in kernel.log where it was
         "KERAS_BACKEND": "torch",
@@ -468,6 +476,8 @@ def _kernel(cwd: Path, scratch: Path) -> Iterator[Any]:
     )
     if os.name == "posix" and len(str(scratch)) < 80:  # other users can listen to TCP; a socket's path must be short
         manager.transport, manager.ip = "ipc", str(scratch / "kernel")
+    if os.name == "nt":  # what zmq needs, and what papermill sets, but only after the kernel's start
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
     graceful = False
     with open(scratch / "kernel.log", "wb") as log:
         try:
@@ -505,8 +515,9 @@ def _execute(watch: _Watch, kernel: Any, log: Path) -> None:
     record.notebook_start()
     try:
         client.execute()
-    except CellTimeoutError:
-        raise _Stopped(f"the notebook took longer than {watch.timeout} s") from None
+    except CellTimeoutError as e:
+        lost = "IOPub" in str(e)  # the cell ended, but the messages that should tell so did not come
+        raise _Stopped("its output got lost" if lost else f"the notebook took longer than {watch.timeout} s") from None
     except DeadKernelError:
         raise _dead(run_sync(kernel.provisioner.poll)(), log) from None
     except RuntimeError as e:

@@ -55,8 +55,10 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DfdError(f"No space left on the disk while writing {path}.",
-                           "Free some space and run the same command again: what was finished is kept.") from error
+            raise DfdError(
+                f"No space left on the disk while writing {path}.",
+                "Free some space and run the same command again: what was finished is kept.",
+            ) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -167,8 +167,13 @@ class _Log:
 
     slowdown = 0.1
 
+    def __init__(self) -> None:
+        self._said = ""
+
     def show(self, report: Progress, last: bool) -> None:
-        print(report, file=sys.stderr, flush=True)
+        if str(report) != self._said:  # the last report may come twice
+            print(report, file=sys.stderr, flush=True)
+        self._said = str(report)
 
 
 def _duration(seconds: float) -> str:

@@ -69,13 +69,23 @@ def get(name: str) -> Recipe:
     known = names()
     if name not in known:
         near = get_close_matches(name, known, 1)
-        raise DfdError(f"No data set recipe named '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""),
-                       f"Known: {', '.join(known)}. For your own folders take 'folder'.")
+        raise DfdError(
+            f"No data set recipe named '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""),
+            f"Known: {', '.join(known)}. For your own folders take 'folder'.",
+        )
     return importlib.import_module(f"data_prep.{name}").RECIPE
 
 
-def prepare(name: str, root: Path, *, dataset: str = "", split: str | None = None, limit: int | None = None,
-            seed: int = 0, parameters: dict[str, Any] | None = None) -> Manifest:
+def prepare(
+    name: str,
+    root: Path,
+    *,
+    dataset: str = "",
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    parameters: dict[str, Any] | None = None,
+) -> Manifest:
     """Makes the manifest of a data set.
 
     Args:
@@ -94,8 +104,10 @@ def prepare(name: str, root: Path, *, dataset: str = "", split: str | None = Non
     parameters = dict(parameters or {})
     unknown = set(parameters) - set(recipe.parameters())
     if unknown:
-        raise DfdError(f"Recipe '{name}' has no parameter {', '.join(sorted(unknown))}.",
-                       f"It has: {', '.join(recipe.parameters()) or 'none'}.")
+        raise DfdError(
+            f"Recipe '{name}' has no parameter {', '.join(sorted(unknown))}.",
+            f"It has: {', '.join(recipe.parameters()) or 'none'}.",
+        )
     if split is not None and split not in manifest.SPLITS:
         raise DfdError(f"Unknown split '{split}'.", f"Splits are {', '.join(manifest.SPLITS)}.")
     root = Path(root)
@@ -103,13 +115,23 @@ def prepare(name: str, root: Path, *, dataset: str = "", split: str | None = Non
         raise DfdError(f"{root}: no such folder.", f"{recipe.obtain} Then give its place with --root.")
     rows = [row for row in recipe.rows(root, **parameters) if split in (None, row.split)]
     if not rows:
-        raise DfdError(f"{root}: no images{f' of split {split}' if split else ''} found for '{name}'.",
-                       f"Expected below it:\n{recipe.layout}\nFound: {shown(root)}")
+        raise DfdError(
+            f"{root}: no images{f' of split {split}' if split else ''} found for '{name}'.",
+            f"Expected below it:\n{recipe.layout}\nFound: {shown(root)}",
+        )
     rows = manifest.sample(rows, limit, seed)
     return manifest.build(
-        rows, root, dataset or name,
-        metadata={"recipe": name, "recipe_version": recipe.version, "licence": recipe.licence, "notice": recipe.notice,
-                  "parameters": {**recipe.parameters(), **parameters, "split": split, "limit": limit, "seed": seed}})
+        rows,
+        root,
+        dataset or name,
+        metadata={
+            "recipe": name,
+            "recipe_version": recipe.version,
+            "licence": recipe.licence,
+            "notice": recipe.notice,
+            "parameters": {**recipe.parameters(), **parameters, "split": split, "limit": limit, "seed": seed},
+        },
+    )
 
 
 def image_paths(root: Path, folder: Path | None = None) -> Iterator[str]:
@@ -122,7 +144,9 @@ def image_paths(root: Path, folder: Path | None = None) -> Iterator[str]:
         for name in files:
             if Path(name).suffix.lower() in images.SUFFIXES:
                 # A name that is not Unicode cannot stand in a table: its odd bytes are spelled out.
-                yield (relative / name).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                yield (
+                    (relative / name).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+                )
 
 
 def _cannot_list(error: OSError) -> None:
@@ -147,8 +171,10 @@ def find_layout(root: Path, candidates: Iterable[str], needed: Iterable[str], la
     for candidate in candidates:
         if all((root / candidate / name).is_dir() for name in needed):
             return root / candidate
-    raise DfdError(f"{root}: not the layout of this data set. Expected:\n{layout}\nFound: {shown(root)}",
-                   "Unpack the data set whole, or give another --root.")
+    raise DfdError(
+        f"{root}: not the layout of this data set. Expected:\n{layout}\nFound: {shown(root)}",
+        "Unpack the data set whole, or give another --root.",
+    )
 
 
 def shown(root: Path, most: int = 8) -> str:

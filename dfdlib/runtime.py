@@ -43,8 +43,10 @@ def keras() -> ModuleType:
     import keras as module
 
     if module.backend.backend() != "torch":
-        raise DfdError(f"Keras runs on its {module.backend.backend()} backend in this process.",
-                       "Set KERAS_BACKEND=torch before Python starts, or restart the notebook's kernel.")
+        raise DfdError(
+            f"Keras runs on its {module.backend.backend()} backend in this process.",
+            "Set KERAS_BACKEND=torch before Python starts, or restart the notebook's kernel.",
+        )
     return module
 
 
@@ -86,8 +88,10 @@ def check_device(name: str) -> None:
     module = torch()
     usable = {"cpu": True, "cuda": module.cuda.is_available(), "mps": module.backends.mps.is_available()}[name]
     if not usable:
-        raise DfdError(f"PyTorch {module.__version__} cannot use the device '{name}'.",
-                       "See `dfd doctor`, or compute on the CPU: --device cpu")
+        raise DfdError(
+            f"PyTorch {module.__version__} cannot use the device '{name}'.",
+            "See `dfd doctor`, or compute on the CPU: --device cpu",
+        )
 
 
 def versions() -> dict[str, str]:
@@ -105,8 +109,12 @@ def hardware(device_name: str) -> dict[str, Any]:
     """Processor, cores, memory, system, and the GPU's name where one is used."""
     import psutil
 
-    found = {"cpu": _cpu_name(), "cores": os.cpu_count(), "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-             "system": platform.platform()}
+    found = {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+    }
     if device_name == "cuda":
         found["gpu"] = torch().cuda.get_device_name()
     return found
@@ -125,9 +133,11 @@ def git_commit() -> str | None:
     if not (PROJECT / ".git").exists():
         return None
     try:
+
         def ask(*words: str) -> str:
-            return subprocess.run(["git", "-C", str(PROJECT), *words], capture_output=True, text=True, timeout=20,
-                                  check=True).stdout.strip()
+            return subprocess.run(
+                ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, timeout=20, check=True
+            ).stdout.strip()
 
         changed = ask("status", "--porcelain", "--untracked-files=no")
         return ask("rev-parse", "HEAD") + ("+changes" if changed else "")

@@ -1,4 +1,4 @@
-"""Scores: one row per manifest row for one arm, and all that is needed to trace each of them. Reports read only this."""
+"""Scores: one row per manifest row for one arm, and what is needed to trace each of them. Reports read only this."""
 
 from __future__ import annotations
 
@@ -29,9 +29,20 @@ def schema() -> pa.Schema:
 
     text, real = pa.string(), pa.float64()
     return pa.schema(
-        [(name, text) for name in ("id", "path", "label", "dataset", "subset", "group", "detector", "crop", "perturbation")]
-        + [("p_fake", real), ("logit", real), ("status", text), ("error", text), ("face_found", pa.bool_()),
-           ("face_count", pa.int64())] + [(name, real) for name in ("face_x0", "face_y0", "face_x1", "face_y1", "face_score")])
+        [
+            (name, text)
+            for name in ("id", "path", "label", "dataset", "subset", "group", "detector", "crop", "perturbation")
+        ]
+        + [
+            ("p_fake", real),
+            ("logit", real),
+            ("status", text),
+            ("error", text),
+            ("face_found", pa.bool_()),
+            ("face_count", pa.int64()),
+        ]
+        + [(name, real) for name in ("face_x0", "face_y0", "face_x1", "face_y1", "face_score")]
+    )
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,10 @@ class Scores:
 
     def _repr_html_(self) -> str:
         columns = ["path", "label", "subset", "p_fake", "status", "face_found"]
-        return (f"<p><b>scores</b> {self.arm}: {len(self):,} images, coverage {self.coverage:.2%}, "
-                f"arm <code>{self.digest[:12]}</code></p>" + self.frame[columns].head(8).to_html(index=False))
+        return (
+            f"<p><b>scores</b> {self.arm}: {len(self):,} images, coverage {self.coverage:.2%}, "
+            f"arm <code>{self.digest[:12]}</code></p>" + self.frame[columns].head(8).to_html(index=False)
+        )
 
 
 def read(path: Path) -> Scores:
@@ -132,8 +145,10 @@ def merge(path: Path, parts: Iterable[Path], metadata: dict[str, Any]) -> None:
     from dfdlib.paths import written_whole
 
     described = tables.describe({**metadata, "kind": "scores", "schema": VERSION})
-    with (written_whole(path) as temporary,
-          pq.ParquetWriter(temporary, schema().with_metadata(described), compression="zstd") as writer):
+    with (
+        written_whole(path) as temporary,
+        pq.ParquetWriter(temporary, schema().with_metadata(described), compression="zstd") as writer,
+    ):
         for part in parts:
             writer.write_table(pq.read_table(part).replace_schema_metadata(described))
 

@@ -1,7 +1,7 @@
 """Scoring: one streaming pass over a manifest, all arms together, into scores files.
 
-Worker threads read, check, decode, crop and prepare images; the calling thread runs the networks. Images travel in blocks
-of BATCH manifest rows, a few blocks ahead, so that memory does not grow with the manifest. Finished blocks go to part
+Worker threads read, check, decode, crop and prepare images; the calling thread runs the networks. Images travel in
+blocks of BATCH manifest rows, a few blocks ahead, so that memory does not grow with the manifest. Finished blocks go to part
 files; a run that was killed goes on after the last part, and ends with the same table as one that was not.
 """
 
@@ -119,7 +119,9 @@ def _resume(arm: Arm, out: Path) -> Task:
     for path in sorted(parts.glob("*.parquet")):
         first, last = (int(number) for number in path.stem.split("-"))
         if first != done:
-            raise DfdError(f"{parts}: the part that begins with row {done} is missing.", "Remove this folder and run again.")
+            raise DfdError(
+                f"{parts}: the part that begins with row {done} is missing.", "Remove this folder and run again."
+            )
         done = last
     return Task(arm, parts, done)
 
@@ -132,8 +134,15 @@ def _blocks(manifest: Manifest, arms: list[Arm], croppers: dict, first: int) -> 
     try:
         for start in range(first, len(manifest), BATCH):
             stop = min(start + BATCH, len(manifest))
-            waiting.append((start, [pool.submit(_examine, manifest.root / paths[i], ids[i], arms, croppers)
-                                    for i in range(start, stop)]))
+            waiting.append(
+                (
+                    start,
+                    [
+                        pool.submit(_examine, manifest.root / paths[i], ids[i], arms, croppers)
+                        for i in range(start, stop)
+                    ],
+                )
+            )
             if len(waiting) > BLOCKS_AHEAD:
                 begin, futures = waiting.popleft()
                 yield begin, [future.result() for future in futures]
@@ -189,7 +198,13 @@ def _answer(arm: Arm, detector: Detector, items: list[Item]) -> list[dict[str, A
     logits = iter(detector.logits(np.stack(usable)) if usable else ())
     rows = []
     for item in items:
-        row: dict[str, Any] = {"p_fake": None, "logit": None, "status": item.status, "error": item.error, **_face(arm, item)}
+        row: dict[str, Any] = {
+            "p_fake": None,
+            "logit": None,
+            "status": item.status,
+            "error": item.error,
+            **_face(arm, item),
+        }
         if item.prepared is not None:
             logit = float(next(logits))
             if np.isnan(logit):
@@ -203,9 +218,15 @@ def _answer(arm: Arm, detector: Detector, items: list[Item]) -> list[dict[str, A
 def _face(arm: Arm, item: Item) -> dict[str, Any]:
     face = item.crop.face if item.crop else None
     count = item.crop.count if item.crop else None
-    return {"face_found": None if count is None else face is not None, "face_count": count,
-            "face_x0": face and float(face.x0), "face_y0": face and float(face.y0), "face_x1": face and float(face.x1),
-            "face_y1": face and float(face.y1), "face_score": face and float(face.score)}
+    return {
+        "face_found": None if count is None else face is not None,
+        "face_count": count,
+        "face_x0": face and float(face.x0),
+        "face_y0": face and float(face.y0),
+        "face_x1": face and float(face.x1),
+        "face_y1": face and float(face.y1),
+        "face_score": face and float(face.score),
+    }
 
 
 def _flush(task: Task, manifest_rows: Any, force: bool = False) -> None:
@@ -218,8 +239,11 @@ def _flush(task: Task, manifest_rows: Any, force: bool = False) -> None:
     stop = task.done + len(task.rows)
     kept = manifest_rows.slice(task.done, len(task.rows)).select(["id", "path", "label", "dataset", "subset", "group"])
     columns = {name: kept.column(name) for name in kept.column_names}
-    for name, value in (("detector", task.arm.card.name), ("crop", task.arm.profile.name),
-                        ("perturbation", task.arm.perturbation)):
+    for name, value in (
+        ("detector", task.arm.card.name),
+        ("crop", task.arm.profile.name),
+        ("perturbation", task.arm.perturbation),
+    ):
         columns[name] = pa.array([value] * len(task.rows), pa.string())
     own = pa.Table.from_pylist(task.rows, schema=pa.schema([f for f in scores.schema() if f.name in task.rows[0]]))
     columns |= {name: own.column(name) for name in own.column_names}
@@ -250,13 +274,23 @@ def _metadata(arm: Arm, manifest: Manifest, detector: Detector, started: datetim
         "arm": {"detector": arm.card.name, "crop": arm.profile.name, "perturbation": arm.perturbation},
         "arm_digest": arm.digest,
         "manifest": {key: value for key, value in manifest.metadata.items() if key not in ("kind", "schema")},
-        "card": arm.card.as_dict(), "card_digest": arm.card.digest, "weights_sha256": arm.card.weights.sha256,
-        "crop_profile": arm.profile.model_dump(mode="json"), "crop_digest": arm.profile.digest,
-        "device": arm.device, "dtype": "float32", "batch": BATCH, "batches_halved": detector.halvings,
-        "versions": runtime.versions(), "hardware": runtime.hardware(arm.device), "git_commit": runtime.git_commit(),
-        "started": started.isoformat(timespec="seconds"), "wall_seconds": round(seconds, 3),
+        "card": arm.card.as_dict(),
+        "card_digest": arm.card.digest,
+        "weights_sha256": arm.card.weights.sha256,
+        "crop_profile": arm.profile.model_dump(mode="json"),
+        "crop_digest": arm.profile.digest,
+        "device": arm.device,
+        "dtype": "float32",
+        "batch": BATCH,
+        "batches_halved": detector.halvings,
+        "versions": runtime.versions(),
+        "hardware": runtime.hardware(arm.device),
+        "git_commit": runtime.git_commit(),
+        "started": started.isoformat(timespec="seconds"),
+        "wall_seconds": round(seconds, 3),
         "images_per_second": round(len(manifest) / seconds, 3) if seconds > 0 else None,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else ""}
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]) if sys.argv else "",
+    }
 
 
 def _check_coverage(files: list[Path], least: float) -> None:
@@ -264,7 +298,9 @@ def _check_coverage(files: list[Path], least: float) -> None:
         found = scores.read(path)
         if found.coverage < least:
             bad = found.frame[found.frame.status != "ok"].iloc[0]
-            raise DfdError(f"{found.arm}: only {found.coverage:.2%} of {len(found):,} images have a score (at least "
-                           f"{least:.0%} are needed). First: {bad.path!r}: {bad.error}",
-                           f"Every image's reason is in {path}. Mend the files, or allow it: --min-coverage 0",
-                           exit_code=EXIT_COVERAGE)
+            raise DfdError(
+                f"{found.arm}: only {found.coverage:.2%} of {len(found):,} images have a score (at least "
+                f"{least:.0%} are needed). First: {bad.path!r}: {bad.error}",
+                f"Every image's reason is in {path}. Mend the files, or allow it: --min-coverage 0",
+                exit_code=EXIT_COVERAGE,
+            )

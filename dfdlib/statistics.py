@@ -51,9 +51,9 @@ class Interval:
 
     @property
     def decimals(self) -> int:
-        """Decimals that show the width of the interval with two digits: from 3 to 6."""
-        width = self.high - self.low
-        return 3 if width <= 0 else min(6, max(3, math.ceil(-math.log10(width)) + 1))
+        """Decimals to print, 3 to 6: enough to show the interval's width, and not to round to a 0 or 1 that is not."""
+        small = [self.high - self.low, abs(self.value), abs(1 - self.value)]
+        return min(6, max([3, *(math.ceil(-math.log10(part)) for part in small if part > 0)]))
 
     def __format__(self, spec: str) -> str:
         spec = spec or f".{self.decimals}f"
@@ -74,6 +74,12 @@ class Difference(Interval):
 
     p: float
     test: str
+
+    @property
+    def decimals(self) -> int:
+        """Decimals to print, 3 to 6: enough to show the interval's width."""
+        width = self.high - self.low
+        return 3 if width <= 0 else min(6, max(3, math.ceil(-math.log10(width))))
 
 
 def wilson(successes: float, n: float) -> Interval:

@@ -38,7 +38,7 @@ class Data(_Strict):
 
 
 class Suite(_Strict):
-    """What is compared: every detector with every crop on every data set. Relative paths start at the current folder."""
+    """What is compared: every detector with every crop on every data set. Relative paths start where one is."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: str
@@ -59,7 +59,7 @@ def read(name_or_path: str, changes: dict[str, Any] | None = None) -> Suite:
 
     Args:
         name_or_path: a name from `names()`, or a path that ends in .yaml.
-        changes: values by dotted path, such as {"data.140k.root": "..."}; `data.root` will do where there is one data set.
+        changes: values by dotted path, such as {"data.140k.root": "..."}; with one data set `data.root` will do.
 
     Raises:
         DfdError: no such suite, not YAML, an unknown key (in the file or among the changes), a value of the wrong type.
@@ -67,8 +67,10 @@ def read(name_or_path: str, changes: dict[str, Any] | None = None) -> Suite:
     path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else SUITES / f"{name_or_path}.yaml"
     if not path.is_file():
         near = get_close_matches(name_or_path, names(), 1)
-        raise DfdError(f"No suite '{name_or_path}'." + (f" Did you mean '{near[0]}'?" if near else ""),
-                       f"Known: {', '.join(names())}; or give the path of your own (.yaml).")
+        raise DfdError(
+            f"No suite '{name_or_path}'." + (f" Did you mean '{near[0]}'?" if near else ""),
+            f"Known: {', '.join(names())}; or give the path of your own (.yaml).",
+        )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -91,7 +93,9 @@ def _change(values: dict[str, Any], key: str, value: Any) -> None:
     for word in words[:-1]:
         values = values.setdefault(word, {})
         if not isinstance(values, dict):
-            raise DfdError(f"--set {key}: '{word}' holds a value, nothing can be set below it.", "See the suite's file.")
+            raise DfdError(
+                f"--set {key}: '{word}' holds a value, nothing can be set below it.", "See the suite's file."
+            )
     values[words[-1]] = value
 
 
@@ -123,9 +127,14 @@ def run(suite: Suite, out: Path, say: Say, command: str = "") -> Path:
         for detector in suite.detectors:
             records.append(_benchmark(suite, detector, path, table, name, out, say, f"[{next(steps)}/{total}]"))
     records.append(out / "notebooks" / "03_compare.html")
-    values = {"scores": str(out / "scores"), "out": str(out), "title": suite.title, "command": command,
-              "arms": [arm.file(Path()).name for name in suite.data for arm in _arms(suite, out, name)],
-              "notebooks": [path.relative_to(out).as_posix() for path in records]}
+    values = {
+        "scores": str(out / "scores"),
+        "out": str(out),
+        "title": suite.title,
+        "command": command,
+        "arms": [arm.file(Path()).name for name in suite.data for arm in _arms(suite, out, name)],
+        "notebooks": [path.relative_to(out).as_posix() for path in records],
+    }
     _notebook("03_compare", "", values, out, say, f"[{next(steps)}/{total}]")
     return out / "index.html"
 
@@ -147,16 +156,27 @@ def _arms(suite: Suite, out: Path, name: str) -> list[arms.Arm]:
     return arms.plan(table, suite.detectors, suite.crops, suite.device)
 
 
-def _benchmark(suite: Suite, detector: str, path: Path, table: manifest.Manifest, name: str, out: Path, say: Say,
-               step: str) -> Path:
+def _benchmark(
+    suite: Suite, detector: str, path: Path, table: manifest.Manifest, name: str, out: Path, say: Say, step: str
+) -> Path:
     planned = arms.plan(table, [detector], suite.crops, suite.device)
     title = f"{name}-{planned[0].card.name}"
     record = out / "notebooks" / f"02_benchmark-{title}.ipynb"
-    if record.is_file() and record.with_suffix(".html").is_file() and all(arm.exists(out / "scores") for arm in planned):
+    if (
+        record.is_file()
+        and record.with_suffix(".html").is_file()
+        and all(arm.exists(out / "scores") for arm in planned)
+    ):
         say(f"{step} 02_benchmark {title}: scores exist, nothing to do")
         return record.with_suffix(".html")
-    values = {"manifest": str(path), "detector": detector, "crop": ",".join(suite.crops), "out": str(out / "scores"),
-              "device": suite.device, "min_coverage": suite.min_coverage}
+    values = {
+        "manifest": str(path),
+        "detector": detector,
+        "crop": ",".join(suite.crops),
+        "out": str(out / "scores"),
+        "device": suite.device,
+        "min_coverage": suite.min_coverage,
+    }
     return _notebook("02_benchmark", title, values, out, say, step)
 
 
@@ -168,8 +188,14 @@ def _notebook(stem: str, title: str, values: dict[str, Any], out: Path, say: Say
     record = out / "notebooks" / f"{name}.ipynb"
     heading = f"{step} {stem} {title}".rstrip()
     say(heading)
-    done = notebooks.run(NOTEBOOKS / f"{stem}.ipynb", record, values, cwd=Path.cwd(), title=name,
-                         progress=lambda report: say(f"{heading}: {report}"))
+    done = notebooks.run(
+        NOTEBOOKS / f"{stem}.ipynb",
+        record,
+        values,
+        cwd=Path.cwd(),
+        title=name,
+        progress=lambda report: say(f"{heading}: {report}"),
+    )
     notebooks.export_html(record, record.with_suffix(".html"))
     say(f"{heading}: done in {done.seconds:.0f} s")
     return record.with_suffix(".html")

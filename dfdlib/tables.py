@@ -54,8 +54,10 @@ def read(path: Path, schema: pa.Schema, what: str, version: int) -> tuple[pa.Tab
         found = metadata.get("kind", "a Parquet file of another program")
         raise DfdError(f"{path}: this is not a {what} but {found}.", f"Give the path of a {what} file.")
     if metadata.get("schema") != version:
-        raise DfdError(f"{path}: schema version {metadata.get('schema')}, but this program reads {version}.",
-                       f"Make the {what} again with this version, or use the version that made it.")
+        raise DfdError(
+            f"{path}: schema version {metadata.get('schema')}, but this program reads {version}.",
+            f"Make the {what} again with this version, or use the version that made it.",
+        )
     _check_columns(path, table, schema, what)
     return table.select(schema.names), metadata
 

@@ -35,13 +35,21 @@ def status(card: Card, *, hash_file: bool = True) -> Status:
     """Compares the file with the card: size first, then sha256 unless `hash_file` is False."""
     path = locate(card)
     if not path.is_file():
-        remedy = (f"git checkout -- weights/{card.weights.file}" if card.weights.source.kind == "shipped"
-                  else f"dfd weights get {card.name} --from FILE")
+        remedy = (
+            f"git checkout -- weights/{card.weights.file}"
+            if card.weights.source.kind == "shipped"
+            else f"dfd weights get {card.name} --from FILE"
+        )
         return Status(card.name, path, "missing", card.weights.source.note or "no such file", remedy)
     size = path.stat().st_size
     if size != card.weights.bytes:
-        return Status(card.name, path, "changed", f"{size:,} bytes, the card says {card.weights.bytes:,}",
-                      "Remove the file and get it again.")
+        return Status(
+            card.name,
+            path,
+            "changed",
+            f"{size:,} bytes, the card says {card.weights.bytes:,}",
+            "Remove the file and get it again.",
+        )
     if hash_file and _sha256(path, path.stat().st_mtime_ns) != card.weights.sha256:
         return Status(card.name, path, "changed", "sha256 is not that of the card", "Remove the file and get it again.")
     return Status(card.name, path, "ok", f"{size:,} bytes")
@@ -74,8 +82,10 @@ def install(card: Card, file: Path) -> Path:
         raise DfdError(f"{file}: no such file.", "Give the path of the weights file.")
     found = digests.of_file(file)
     if found != card.weights.sha256:
-        raise DfdError(f"{file}: sha256 {found} is not that of '{card.name}' ({card.weights.sha256}).",
-                       "Get the file that the card names; a changed file gets a card of its own.")
+        raise DfdError(
+            f"{file}: sha256 {found} is not that of '{card.name}' ({card.weights.sha256}).",
+            "Get the file that the card names; a changed file gets a card of its own.",
+        )
     target = locate(card)
     with written_whole(target) as temporary:
         shutil.copyfile(file, temporary)

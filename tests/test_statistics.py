@@ -13,7 +13,7 @@ from scipy import stats
 from dfdlib import metrics, statistics
 from dfdlib.errors import DfdError
 from dfdlib.metrics import UndefinedMetric
-from dfdlib.statistics import Interval
+from dfdlib.statistics import Difference, Interval
 
 # Hanley and McNeil (1982): ratings 1..5 of 58 normal and 51 abnormal CT images.
 CT_LABELS = np.repeat([0, 1], [58, 51])
@@ -344,7 +344,10 @@ def test_holm_lies_between_the_raw_and_bonferronis_and_keeps_the_order(p_values)
 
 def test_an_interval_prints_with_the_digits_it_deserves():
     assert str(Interval(0.9, 0.85, 0.93, 100, "x")) == "0.900 [0.850, 0.930]"
-    assert str(Interval(0.99975, 0.9996, 0.9999, 10**5, "x")) == "0.99975 [0.99960, 0.99990]"
+    assert str(Interval(0.99972, 0.9996, 0.9999, 10**5, "x")) == "0.9997 [0.9996, 0.9999]"
+    assert str(Interval(0.99996, 0.95, 1.0, 10**5, "x")) == "0.99996 [0.95000, 1.00000]"
+    assert str(Interval(1.0, 0.95, 1.0, 70, "x")) == "1.000 [0.950, 1.000]"
+    assert str(Difference(0.00001, -0.02, 0.02, 70, "x", 0.9, "y")) == "0.000 [-0.020, 0.020]"
     assert f"{Interval(0.9, 0.85, 0.93, 100, 'x'):.1%}" == "90.0% [85.0%, 93.0%]"
 
 
