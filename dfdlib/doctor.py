@@ -297,10 +297,12 @@ def _writable(folder: Path) -> Check:
 
 def _kernel() -> Check:
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_core.paths import jupyter_path
 
     remedy = "python -m ipykernel install --sys-prefix --name python3"
     try:
-        spec = KernelSpecManager().get_kernel_spec("python3")
+        # The folders are named because finding them by default would make ~/.ipython.
+        spec = KernelSpecManager(kernel_dirs=jupyter_path("kernels")).get_kernel_spec("python3")
     except (NoSuchKernel, OSError, ValueError):
         return Check("jupyter kernel", "warn", "JupyterLab has no usable kernel python3 here", remedy)
     command = spec.argv[0] if spec.argv else ""
@@ -338,5 +340,5 @@ def _keras_backend() -> Check:
         "keras backend",
         "warn",
         f"KERAS_BACKEND is '{found}', the suite runs Keras on torch",
-        "export KERAS_BACKEND=torch",
+        "unset KERAS_BACKEND",
     )

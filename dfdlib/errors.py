@@ -20,3 +20,7 @@ class DfdError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  -> {self.hint}" if self.hint else self.message
+
+    def _render_traceback_(self) -> list[str]:
+        # IPython's hook: in a notebook the words matter, not the way through the library.
+        return [str(self)] + ([f"(exit code {self.exit_code})"] if self.exit_code != 1 else [])

@@ -143,11 +143,13 @@ def roc_curve(labels: ArrayLike, ranking: ArrayLike) -> tuple[np.ndarray, np.nda
 
     Arguments and errors as `auc`.
     """
-    from sklearn import metrics
-
     fake, levels = _two_classes("ROC curve", labels, ranking)
-    false_alarms, recall, _ = metrics.roc_curve(fake, levels)
-    return false_alarms, recall
+    # Counted from the highest score downwards; a threshold cannot pass between scores that tie.
+    hits, alarms = (np.bincount(levels, weights)[::-1].cumsum() for weights in (fake, ~fake))
+    hits, alarms = np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
+    bends = (np.diff(hits, 2) != 0) | (np.diff(alarms, 2) != 0)
+    keep = np.concatenate([[True], bends, [True]])
+    return alarms[keep] / alarms[-1], hits[keep] / hits[-1]
 
 
 def average_precision(labels: ArrayLike, ranking: ArrayLike) -> float:

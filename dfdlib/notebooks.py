@@ -395,7 +395,9 @@ class _Watch:
 def _error(out: Any) -> _Stopped:
     if out.ename == "DfdError":
         message, arrow, hint = out.evalue.rpartition("\n  -> ")
-        return _Stopped(out.evalue, original=DfdError(message, hint) if arrow else DfdError(out.evalue))
+        code = re.search(r"\(exit code (\d+)\)", out.traceback[-1] if out.traceback else "")
+        known = {"exit_code": int(code[1])} if code else {}
+        return _Stopped(out.evalue, original=DfdError(message, hint, **known) if arrow else DfdError(out.evalue, **known))
     if out.ename == "SystemExit":
         return _Stopped(f"the cell ended the notebook by sys.exit({out.evalue})", hint="A notebook may not call exit.")
     lines = _ANSI.sub("", "\n".join(out.traceback)).rstrip().splitlines()
@@ -445,10 +447,9 @@ def _scratch() -> Iterator[Path]:
 def _environment(scratch: Path) -> dict[str, str]:
     """The kernel's: this process's, made independent of the user's IPython settings, without telemetry."""
     return {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONSTARTUP"},
+        **{name: value for name, value in os.environ.items() if name not in ("PYTHONSTARTUP", "KERAS_BACKEND")},
         "PYTHONUTF8": "1",
         "PYTHONFAULTHANDLER": "1",  # a crash in native code tells in kernel.log where it was
-        "KERAS_BACKEND": "torch",
         "IPYTHONDIR": str(scratch / "ipython"),
         "DO_NOT_TRACK": "1",
         "GRADIO_ANALYTICS_ENABLED": "False",

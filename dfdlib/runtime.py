@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from types import ModuleType
@@ -23,12 +24,16 @@ def torch() -> ModuleType:
     """PyTorch, imported so that it does not crash beside TensorFlow.
 
     TensorFlow >= 2.20 loaded before triton (which torchvision and timm import) ends the process with a segmentation
-    fault. Where somebody imported TensorFlow first, triton is kept out: only torch.compile needs it.
+    fault. So triton is loaded here at once; where somebody imported TensorFlow first, it is kept out instead: only
+    torch.compile needs it.
     """
     if "tensorflow" in sys.modules and "triton" not in sys.modules:
         sys.modules["triton"] = None  # type: ignore[assignment]  # makes `import triton` an ordinary ImportError
     import torch as module
 
+    if "triton" not in sys.modules:
+        with suppress(ImportError):  # it comes with torch on Linux only
+            import triton  # noqa: F401
     return module
 
 
@@ -39,13 +44,14 @@ def keras() -> ModuleType:
         DfdError: Keras was imported before with another backend; it cannot change within a process.
     """
     torch()
+    # Not set any earlier or wider: with it, `import tensorflow` by itself loads torch too late and crashes.
     os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras as module
 
     if module.backend.backend() != "torch":
         raise DfdError(
             f"Keras runs on its {module.backend.backend()} backend in this process.",
-            "Set KERAS_BACKEND=torch before Python starts, or restart the notebook's kernel.",
+            "Restart the kernel, leave KERAS_BACKEND alone, and load detectors before you import Keras.",
         )
     return module
 

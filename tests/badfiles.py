@@ -47,7 +47,7 @@ GOOD = {  # name: bytes; each of these gets a score
     "rotated.jpg": lambda: encoded(photo(), "JPEG", exif=_orientation(6)),
     "one pixel.png": lambda: encoded(photo((1, 1)), "PNG"),
     "really a png.jpg": lambda: encoded(photo(), "PNG"),
-    "it's \"quoted\".jpg": lambda: encoded(photo(seed=3), "JPEG"),
+    'it\'s "quoted".jpg': lambda: encoded(photo(seed=3), "JPEG"),
     "Ünïcode 人脸 😀.jpg": lambda: encoded(photo(seed=4), "JPEG"),
     "new\nline.jpg": lambda: encoded(photo(seed=5), "JPEG"),
 }

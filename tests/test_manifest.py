@@ -102,8 +102,11 @@ def test_wrong_files_are_refused(folder, tmp_path):
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50, 99, 119, 120, 500])
 def test_sample_is_stratified_exact_and_nested(limit):
-    rows = [Row(f"{s}/{i}.jpg", "real" if s == "a" else "fake", s) for s, n in (("a", 60), ("b", 40), ("c", 20))
-            for i in range(n)]
+    rows = [
+        Row(f"{s}/{i}.jpg", "real" if s == "a" else "fake", s)
+        for s, n in (("a", 60), ("b", 40), ("c", 20))
+        for i in range(n)
+    ]
     drawn = manifest.sample(rows, limit, seed=3)
     shuffled = random.Random(limit).sample(rows, len(rows))
     assert sorted(drawn) == sorted(manifest.sample(shuffled, limit, seed=3))

@@ -39,7 +39,11 @@ def test_folder(tmp_path):
     plant(tmp_path, "0_real/a.jpg", "1_fake/gan/b.JPG", "1_fake/diffusion/c.png", "1_fake/d.jpg", "1_fake/notes.txt")
     found = recipes.prepare("folder", tmp_path).frame.set_index("path")
     assert found.label.to_dict() == {
-        "0_real/a.jpg": "real", "1_fake/gan/b.JPG": "fake", "1_fake/diffusion/c.png": "fake", "1_fake/d.jpg": "fake"}
+        "0_real/a.jpg": "real",
+        "1_fake/gan/b.JPG": "fake",
+        "1_fake/diffusion/c.png": "fake",
+        "1_fake/d.jpg": "fake",
+    }
     assert found.subset["1_fake/gan/b.JPG"] == "gan" and found.subset["1_fake/d.jpg"] == "fake"
     plant(tmp_path, "real/e.jpg")
     with pytest.raises(DfdError, match="more than one folder of real"):
@@ -117,12 +121,25 @@ def test_file_names_that_are_not_unicode_get_a_row(tmp_path):
     assert "real/odd\\xff.jpg" in set(frame.path) and len(frame) == 3
 
 
-@pytest.mark.parametrize(("name", "place", "counts"), [
-    ("140k", "140k", {"test/fake": 282, "test/real": 147, "train/fake": 563, "train/real": 797, "val/fake": 255,
-                      "val/real": 156}),
-    ("openforensics", "openforensics", {"test/fake": 10, "test/real": 10}),
-    ("folder", "hardfake", {"test/fake": 700, "test/real": 589}),
-])
+@pytest.mark.parametrize(
+    ("name", "place", "counts"),
+    [
+        (
+            "140k",
+            "140k",
+            {
+                "test/fake": 282,
+                "test/real": 147,
+                "train/fake": 563,
+                "train/real": 797,
+                "val/fake": 255,
+                "val/real": 156,
+            },
+        ),
+        ("openforensics", "openforensics", {"test/fake": 10, "test/real": 10}),
+        ("folder", "hardfake", {"test/fake": 700, "test/real": 589}),
+    ],
+)
 def test_real_files(shared, name, place, counts):
     found = recipes.prepare(name, shared / "data" / place)
     assert found.metadata["counts"] == counts

@@ -120,8 +120,9 @@ def test_one_pass_reads_each_image_once(table, tiny, tmp_path, monkeypatch):
     together = run(table, plan(table, tiny, other, crops=("none", "haar")), tmp_path / "together")
     assert len(reads) == len(table)
     for single in together:
-        [alone] = run(table, plan(table, tiny if single.detector == "tiny" else other, crops=(single.crop,)),
-                      tmp_path / "alone")
+        [alone] = run(
+            table, plan(table, tiny if single.detector == "tiny" else other, crops=(single.crop,)), tmp_path / "alone"
+        )
         assert alone.table.equals(single.table)
 
 

@@ -1,7 +1,7 @@
 """Detectors: a card and its weights become a function from images to logits of fake.
 
-An architecture is a module of this package, named by the card, with `load(weights: Path, **arguments) -> nn.Module`; the
-module takes float32 (n, 3, height, width) as the card's input says and answers as the card's output says.
+An architecture is a module of this package, named by the card, with `load(weights: Path, **arguments) -> nn.Module`;
+the module takes float32 (n, 3, height, width) as the card's input says and answers as the card's output says.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class Detector:
             if not _out_of_memory(error):
                 raise
             if len(batch) == 1:
-                raise DfdError(f"{self.card.name}: one image does not fit the memory of '{self.device}'.",
-                               "Free memory, or compute on the CPU: --device cpu") from error
+                raise DfdError(
+                    f"{self.card.name}: one image does not fit the memory of '{self.device}'.",
+                    "Free memory, or compute on the CPU: --device cpu",
+                ) from error
         self.halvings += 1
         half = len(batch) // 2
         return np.concatenate([self.logits(batch[:half]), self.logits(batch[half:])])
@@ -90,8 +92,10 @@ def to_logit(answer: np.ndarray, output: Output) -> np.ndarray:
     answer = np.asarray(answer, dtype=np.float64).reshape(len(answer), -1)
     units = 2 if output.classes else 1
     if answer.shape[1] != units:
-        raise DfdError(f"The network answers {answer.shape[1]} values an image, the card says {units}.",
-                       "Mend the card's output (kind, positive or classes).")
+        raise DfdError(
+            f"The network answers {answer.shape[1]} values an image, the card says {units}.",
+            "Mend the card's output (kind, positive or classes).",
+        )
     with np.errstate(divide="ignore"):  # a probability of 0 or 1 is an infinite logit, and meant so
         if output.classes:
             values = np.log(answer) if output.kind == "probabilities" else answer
@@ -112,8 +116,10 @@ def load(card: Card, device: str = "auto") -> Detector:
     from dfdlib import weights
 
     if card.architecture not in ARCHITECTURES:
-        raise DfdError(f"{card.path}: unknown architecture '{card.architecture}'.",
-                       f"Architectures are: {', '.join(ARCHITECTURES)}")
+        raise DfdError(
+            f"{card.path}: unknown architecture '{card.architecture}'.",
+            f"Architectures are: {', '.join(ARCHITECTURES)}",
+        )
     path = weights.checked(card)
     name = runtime.device(device)
     runtime.check_device(name)
@@ -121,6 +127,8 @@ def load(card: Card, device: str = "auto") -> Detector:
     try:
         network = module.load(path, **card.arguments)
     except TypeError as error:
-        raise DfdError(f"{card.path}: arguments do not fit architecture '{card.architecture}': {error}.",
-                       "Mend the card's `arguments`.") from error
+        raise DfdError(
+            f"{card.path}: arguments do not fit architecture '{card.architecture}': {error}.",
+            "Mend the card's `arguments`.",
+        ) from error
     return Detector(card, name, network.to(name))

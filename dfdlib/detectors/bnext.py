@@ -1,8 +1,8 @@
 """BNext, a binary neural network, with the deepfake detector's extra channels in front and one logit behind.
 
 Architecture: Guo et al., "Join the High Accuracy Club on ImageNet with A Binary Neural Network Ticket"
-(arXiv 2211.12933); detector: Lanzino et al., "Faster Than Lies" (CVPRW 2024, arXiv 2406.04932). Names of parameters are those
-of the published checkpoints, so that these load strictly, parameters that no computation uses included.
+(arXiv 2211.12933); detector: Lanzino et al., "Faster Than Lies" (CVPRW 2024, arXiv 2406.04932). Parameters are named as
+in the published checkpoints, so that these load strictly, and are there even where no computation uses them.
 
 One flipped sign moves a logit by up to 0.5, so evaluation keeps the order of the original's float32 roundings.
 """
@@ -48,7 +48,7 @@ def load(
 class BNext(nn.Module):
     """The detector: RGB in, logit of REAL out.
 
-    Evaluation on the CPU scores an image the same, to the last bit, alone and in any batch.
+    In evaluation on an x86 CPU an image scores the same, to the last bit, alone and in any batch.
 
     Args:
         size: a published size, "T", "S", "M" or "L".

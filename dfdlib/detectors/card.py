@@ -1,7 +1,7 @@
 """Detector cards: all that is known of a detector, in one YAML file.
 
-Nothing about preparation or polarity lives anywhere else. Keys that a card may have are the fields of `Card`; an unknown
-key is an error, so that a typing mistake cannot silently mean a default.
+Nothing about preparation or polarity lives anywhere else. Keys that a card may have are the fields of `Card`; an
+unknown key is an error, so that a typing mistake cannot silently mean a default.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Weights(_Strict):
 class Resize(_Strict):
     """How an image is brought to size.
 
-    `short-side`: the shorter side becomes `size` pixels, the other keeps the aspect ratio (truncated to whole pixels, as
-    torchvision does); `exact`: straight to the input size; `none`: images must have the input's size already or be
+    `short-side`: the shorter side becomes `size` pixels, the other keeps the aspect ratio (truncated to whole pixels,
+    as torchvision does); `exact`: straight to the input size; `none`: images must have the input's size already or be
     larger and cropped.
     """
 
@@ -91,8 +91,10 @@ class Output(_Strict):
     def _polarity_is_stated(self) -> Output:
         one = self.kind in ("logit", "probability")
         if one != (self.positive is not None) or one == (self.classes is not None):
-            raise ValueError(f"kind {self.kind} needs {'`positive: real|fake`' if one else '`classes: [real, fake]`'} "
-                             "and nothing else")
+            raise ValueError(
+                f"kind {self.kind} needs {'`positive: real|fake`' if one else '`classes: [real, fake]`'} "
+                "and nothing else"
+            )
         if self.classes and set(self.classes) != {"real", "fake"}:
             raise ValueError("`classes` must name real and fake, once each")
         return self
@@ -146,11 +148,19 @@ class Card(_Strict):
     def _repr_html_(self) -> str:
         import html
 
-        shown = {key: value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-                 for key, value in self.as_dict().items()}
-        return "<table>" + "".join(
-            f"<tr><th style='text-align:left'>{key}</th><td style='text-align:left;white-space:pre-wrap'>"
-            f"{html.escape(text.strip())}</td></tr>" for key, text in shown.items()) + "</table>"
+        shown = {
+            key: value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+            for key, value in self.as_dict().items()
+        }
+        return (
+            "<table>"
+            + "".join(
+                f"<tr><th style='text-align:left'>{key}</th><td style='text-align:left;white-space:pre-wrap'>"
+                f"{html.escape(text.strip())}</td></tr>"
+                for key, text in shown.items()
+            )
+            + "</table>"
+        )
 
 
 def names() -> list[str]:
@@ -170,8 +180,10 @@ def read(name_or_path: str | Path) -> Card:
     if not text.endswith((".yaml", ".yml")):
         if text not in names():
             near = get_close_matches(text, names(), 1)
-            raise DfdError(f"No detector named '{text}'." + (f" Did you mean '{near[0]}'?" if near else ""),
-                           "Known: dfd detectors list. For your own, give the path of its card (.yaml).")
+            raise DfdError(
+                f"No detector named '{text}'." + (f" Did you mean '{near[0]}'?" if near else ""),
+                "Known: dfd detectors list. For your own, give the path of its card (.yaml).",
+            )
         return _read(CARDS / f"{text}.yaml")
     found = next((path for path in (Path(text), PROJECT / text) if path.is_file()), None)
     if found is None:
@@ -188,6 +200,8 @@ def _read(path: Path) -> Card:
         raise DfdError(f"{path}: not readable as YAML ({error}).", "Mend the file.") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg']}" for e in error.errors())
-        raise DfdError(f"{path}: not a valid card: {problems}.", "Mend the card; `dfd detectors show` prints one.") from error
+        raise DfdError(
+            f"{path}: not a valid card: {problems}.", "Mend the card; `dfd detectors show` prints one."
+        ) from error
     card._path = path
     return card

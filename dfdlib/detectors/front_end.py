@@ -1,8 +1,8 @@
 """The extra input channels of the BNext deepfake detector, on whole batches and any device.
 
-Lanzino et al., "Faster Than Lies" (CVPRW 2024), feed three hand-made channels beside RGB, all computed from an 8-bit grey
-image: Sobel magnitude, log spectrum and local binary patterns. Released checkpoints were trained on the values of
-OpenCV, NumPy and scikit-image, so these are reproduced to the last bit, float64 where they used float64.
+Lanzino et al., "Faster Than Lies" (CVPRW 2024), feed up to three hand-made channels beside RGB, all computed from an
+8-bit grey image: Sobel magnitude, log spectrum and local binary pattern. Released checkpoints were trained on what
+OpenCV, NumPy and scikit-image compute, so their values are reproduced to the last bit, in float64 where they used it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from dfdlib.errors import DfdError
 
-# OpenCV's 15-bit grey weights. BGR2GRAY was applied to RGB arrays: red gets blue's weight, and every checkpoint expects it.
+# OpenCV's 15-bit weights of grey. BGR2GRAY was applied to RGB: red has blue's weight, as every checkpoint expects.
 GREY_WEIGHTS = (3735, 19235, 9798)
 SOBEL_SLOPE = (-1, -4, -5, 0, 5, 4, 1)  # OpenCV's separable kernels for ksize 7
 SOBEL_SMOOTH = (1, 6, 15, 20, 15, 6, 1)
 LBP_NEIGHBOURS = ((0.0, 6), (-5.19615, -3), (5.19615, -3))  # (row, column); scikit-image rounds to five decimals
-LBP_MARGIN = 7
+LBP_MARGIN = 6  # as far as a neighbour lies
 
 
 def extra_channels(rgb: Tensor, names: Sequence[str] = ("fft", "lbp")) -> Tensor:
@@ -101,12 +101,17 @@ def fft(grey: Tensor) -> Tensor:
         grey: (N, H, W) uint8.
 
     Returns:
-        (N, 1, H, W) float32. On the CPU bit-equal to NumPy's; on other devices from torch's float64 transform, where a few
-        values differ by one float32 rounding.
+        (N, 1, H, W) float32. On the CPU by NumPy, as in training; on other devices by torch's float64 transform, which
+        can differ by a float32 rounding, and by more where the spectrum is 0 (a constant image).
     """
-    if grey.device.type == "cpu":
-        spectrum = np.fft.fftshift(np.abs(np.fft.fft2(grey.numpy())), axes=(1, 2))
-        return torch.from_numpy((20 * np.log(spectrum + 1e-9) / 255).astype(np.float32))[:, None]
+    if grey.device.type != "cpu":
+        return fft_by_torch(grey)
+    spectrum = np.fft.fftshift(np.abs(np.fft.fft2(grey.numpy())), axes=(1, 2))
+    return torch.from_numpy((20 * np.log(spectrum + 1e-9) / 255).astype(np.float32))[:, None]
+
+
+def fft_by_torch(grey: Tensor) -> Tensor:
+    """`fft` on the tensor's own device."""
     spectrum = torch.fft.fftshift(torch.fft.fft2(grey.double()).abs(), dim=(1, 2))
     return (20 * torch.log(spectrum + 1e-9) / 255).float()[:, None]
 
@@ -114,7 +119,7 @@ def fft(grey: Tensor) -> Tensor:
 def lbp(grey: Tensor) -> Tensor:
     """Local binary pattern of three neighbours at radius 6, uniform, / 255.
 
-    With three neighbours every pattern is uniform, so scikit-image's code is the number of neighbours that are not darker.
+    With three neighbours every pattern is uniform: scikit-image's code is the number of neighbours that are not darker.
 
     Args:
         grey: (N, H, W) uint8.

@@ -39,8 +39,11 @@ def load(weights: Path) -> nn.Module:
         with _tensorflow_hidden():
             model = keras.saving.load_model(weights, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many types for a broken or unsafe file
-        raise DfdError(f"{weights}: cannot be loaded as a Keras model ({type(error).__name__}: "
-                       f"{str(error).splitlines()[0][:200]}).", "Give a whole model, saved without Lambda layers.") from error
+        raise DfdError(
+            f"{weights}: cannot be loaded as a Keras model ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:200]}).",
+            "Give a whole model, saved without Lambda layers.",
+        ) from error
     return KerasNetwork(model).eval()
 
 

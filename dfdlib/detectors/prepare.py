@@ -52,11 +52,13 @@ def _cropped(image: np.ndarray, how: Input) -> np.ndarray:
     if image.shape[:2] == how.size:
         return image
     if how.crop != "center" or image.shape[0] < how.size[0] or image.shape[1] < how.size[1]:
-        raise Unreadable(f"{image.shape[1]} x {image.shape[0]} pixels, but the detector takes {how.size[1]} x {how.size[0]}")
+        raise Unreadable(
+            f"{image.shape[1]} x {image.shape[0]} pixels, but the detector takes {how.size[1]} x {how.size[0]}"
+        )
     # round() to even halves, as torchvision.transforms.CenterCrop does.
-    top = int(round((image.shape[0] - how.size[0]) / 2.0))
-    left = int(round((image.shape[1] - how.size[1]) / 2.0))
-    return image[top:top + how.size[0], left:left + how.size[1]]
+    top = round((image.shape[0] - how.size[0]) / 2.0)
+    left = round((image.shape[1] - how.size[1]) / 2.0)
+    return image[top : top + how.size[0], left : left + how.size[1]]
 
 
 def to_tensor(batch: np.ndarray, how: Input, device: str) -> torch.Tensor:

@@ -29,14 +29,20 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise DfdError(f"{path}: holds Python objects, not only tensors: it is not loaded, since that would run its code.",
-                       "Ask its author for safetensors or a plain state dict.") from error
+        raise DfdError(
+            f"{path}: holds Python objects, not only tensors: it is not loaded, since that would run its code.",
+            "Ask its author for safetensors or a plain state dict.",
+        ) from error
     except Exception as error:  # safetensors and torch raise many types for a broken file
-        raise DfdError(f"{path}: cannot be read as weights ({type(error).__name__}: {error}).",
-                       "Check the file: dfd weights verify") from error
+        raise DfdError(
+            f"{path}: cannot be read as weights ({type(error).__name__}: {error}).",
+            "Check the file: dfd weights verify",
+        ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise DfdError(f"{path}: not a state dict of tensors.", "Give the weights alone, without optimizer or model object.")
+        raise DfdError(
+            f"{path}: not a state dict of tensors.", "Give the weights alone, without optimizer or model object."
+        )
     return content
 
 
@@ -52,9 +58,14 @@ def load_strict(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path:
     missing, surplus = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = sorted(k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape)
     if missing or surplus or shapes:
-        said = "; ".join(f"{len(names)} {what}, first {names[0]}" for what, names in
-                         (("missing", missing), ("not of this network", surplus), ("of another shape", shapes)) if names)
-        raise DfdError(f"{path}: does not fit the architecture: {said}.",
-                       "Check the card's architecture and arguments against the file.")
+        said = "; ".join(
+            f"{len(names)} {what}, first {names[0]}"
+            for what, names in (("missing", missing), ("not of this network", surplus), ("of another shape", shapes))
+            if names
+        )
+        raise DfdError(
+            f"{path}: does not fit the architecture: {said}.",
+            "Check the card's architecture and arguments against the file.",
+        )
     module.load_state_dict({key: value.to(own[key].dtype) for key, value in tensors.items()}, strict=True)
     return module.eval()

@@ -1,7 +1,7 @@
 """Faces: a named crop profile finds the face in an image and cuts it out, or states its fallback.
 
-A profile is one YAML file: the face detector and its arguments, which face, how much around it, and what happens when
-none is found. A face detector is a module of this package with `make(**arguments)` that returns a function from an image
+A profile is one YAML file: the face detector and its arguments, which face, how much around it, and what happens
+when none is found. A face detector is a module of this package with `make(**arguments)` that returns a function from an image
 (uint8, height x width x 3, RGB, upright) to a list of `Face`.
 """
 
@@ -79,8 +79,10 @@ class Profile(BaseModel):
         try:
             find = importlib.import_module(f"dfdlib.faces.{self.detector}").make(**self.arguments)
         except (ImportError, TypeError) as error:
-            raise DfdError(f"Crop '{self.name}': face detector '{self.detector}' cannot be loaded ({error}).",
-                           "See `dfd doctor`, or choose another crop.") from error
+            raise DfdError(
+                f"Crop '{self.name}': face detector '{self.detector}' cannot be loaded ({error}).",
+                "See `dfd doctor`, or choose another crop.",
+            ) from error
         return lambda image: self._cut(image, find(image))
 
     def _cut(self, image: np.ndarray, faces: list[Face]) -> Crop:
@@ -131,8 +133,10 @@ def read(name_or_path: str | Path) -> Profile:
     path = Path(text) if text.endswith((".yaml", ".yml")) else PROFILES / f"{text}.yaml"
     if not path.is_file():
         near = get_close_matches(text, names(), 1)
-        raise DfdError(f"No crop profile '{text}'." + (f" Did you mean '{near[0]}'?" if near else ""),
-                       f"Known: {', '.join(names())}; or give the path of your own (.yaml).")
+        raise DfdError(
+            f"No crop profile '{text}'." + (f" Did you mean '{near[0]}'?" if near else ""),
+            f"Known: {', '.join(names())}; or give the path of your own (.yaml).",
+        )
     try:
         return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:

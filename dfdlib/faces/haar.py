@@ -22,7 +22,9 @@ def cascade_path() -> Path | None:
     return path if path and path.is_file() else None
 
 
-def make(longest_side: int, scale_factor: float, neighbours: int, smallest: float) -> Callable[[np.ndarray], list[Face]]:
+def make(
+    longest_side: int, scale_factor: float, neighbours: int, smallest: float
+) -> Callable[[np.ndarray], list[Face]]:
     """A face finder.
 
     Args:
@@ -35,8 +37,10 @@ def make(longest_side: int, scale_factor: float, neighbours: int, smallest: floa
     """
     path = cascade_path()
     if path is None:
-        raise DfdError(f"OpenCV {cv2.__version__} ships no Haar cascade.",
-                       "Install the locked environment (opencv-contrib-python-headless < 5): make setup")
+        raise DfdError(
+            f"OpenCV {cv2.__version__} ships no Haar cascade.",
+            "Install the locked environment (opencv-contrib-python-headless < 5): make setup",
+        )
     # Images are searched side by side; OpenCV's own threads would only compete with that, and reorder the candidates.
     cv2.setNumThreads(1)
     local = threading.local()
@@ -51,8 +55,11 @@ def make(longest_side: int, scale_factor: float, neighbours: int, smallest: floa
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         side = max(24, int(min(grey.shape) * smallest))
         boxes, _, weights = local.cascade.detectMultiScale3(
-            cv2.equalizeHist(grey), scale_factor, neighbours, minSize=(side, side), outputRejectLevels=True)
-        return [Face(x * scale, y * scale, (x + w) * scale, (y + h) * scale, float(weight))
-                for (x, y, w, h), weight in zip(boxes, weights, strict=True)]
+            cv2.equalizeHist(grey), scale_factor, neighbours, minSize=(side, side), outputRejectLevels=True
+        )
+        return [
+            Face(x * scale, y * scale, (x + w) * scale, (y + h) * scale, float(weight))
+            for (x, y, w, h), weight in zip(boxes, weights, strict=True)
+        ]
 
     return find

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dfdlib import metrics, statistics
+from dfdlib import digests, metrics, statistics
 from dfdlib.metrics import THRESHOLD
 from dfdlib.paths import written_whole
 from dfdlib.report import study
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 DETECTORS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1", "#999933")  # the last two: Tol's, beyond Okabe-Ito
 REAL, FAKE = "#0072B2", "#D55E00"
 STYLES = ("-", (0, (4, 1.6)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
-INK = "#4a5260"  # text and axes; on the page this very colour is replaced by that of the text
+INK = "#4a5260"  # text and axes; on the page this colour, REAL and FAKE are replaced by those of its style
 BINS = 40
 POINTS = 800  # a curve needs no more
 DPI = 200
 STYLE = {
-    "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "semibold",
+    "font.family": ["DejaVu Sans"], "font.size": 9, "axes.titlesize": 9.5, "axes.titleweight": "bold",
     "axes.labelsize": 8.5, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "axes.titlelocation": "left",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK, "xtick.color": INK,
@@ -62,10 +62,15 @@ class Chart(Figure):
     def svg(self) -> str:
         """The figure as an <svg> element without background that takes its text colour from the page."""
         text = self._saved("svg", transparent=True, metadata={"Date": None, "Creator": None}).decode("utf-8")
-        text = text[text.index("<svg"):].replace(INK, "currentColor")
-        # Ids that nothing refers to would be doubled when several figures are put on one page.
+        text = text[text.index("<svg"):]
+        for colour, name in ((INK, "currentColor"), (REAL, "var(--real)"), (FAKE, "var(--fake)")):
+            text = text.replace(colour.lower(), name)
+        text = f'<svg style="max-width:{self.get_size_inches()[0] * 122:.0f}px" role="img"' + text[len("<svg"):]
+        # Several figures share one page: ids that nothing refers to go, the others get the figure's own prefix.
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-        return re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
+        prefix = f"f{digests.of_bytes(text.encode('utf-8'))[:8]}-"
+        text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
+        return re.sub(r'(href="#|url\(#)', lambda m: m[1] + prefix, text)
 
     def _saved(self, kind: str, **options: Any) -> bytes:
         buffer = io.BytesIO()
@@ -195,3 +200,6 @@ def _chart(panels: int, columns: int, width: float, height: float) -> Iterator[t
         yield chart, list(axes[:panels])
         for axis in axes[panels:]:
             axis.set_visible(False)
+        # Laid out once, not again for each format.
+        chart.draw_without_rendering()
+        chart.set_layout_engine("none")

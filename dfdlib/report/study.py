@@ -197,13 +197,12 @@ def _leaderboard_row(data: DataSet, arm: Arm) -> Row:
 
     return {
         "arm": arm.name, "detector": arm.scores.detector, "crop": arm.scores.crop,
-        "perturbation": arm.scores.perturbation, "n": len(data), "scored": int(ok.sum()),
-        "coverage": tried(statistics.proportion, ok, data.clusters),
-        "faces": None if arm.face is None else tried(statistics.proportion, arm.face[ok], clusters),
-        "auc": tried(statistics.auc, fake, arm.logit[ok], clusters),
+        "perturbation": arm.scores.perturbation, "auc": tried(statistics.auc, fake, arm.logit[ok], clusters),
         "accuracy": share("accuracy", called == fake), "precision": share("precision", fake, called),
         "recall": share("recall", called, fake), "f1": tried(statistics.f1, fake, p_fake, clusters),
-        "tn": counts.tn, "fp": counts.fp, "fn": counts.fn, "tp": counts.tp,
+        "tn": counts.tn, "fp": counts.fp, "fn": counts.fn, "tp": counts.tp, "n": len(data), "scored": int(ok.sum()),
+        "coverage": tried(statistics.proportion, ok, data.clusters),
+        "faces": None if arm.face is None else tried(statistics.proportion, arm.face[ok], clusters),
         "images_per_second": arm.scores.metadata.get("images_per_second")}
 
 
@@ -233,9 +232,9 @@ def changes(data: DataSet, factor: str) -> list[Row]:
         if arm.key[place] == NONE or base is None:
             continue
         both = arm.ok & base.ok
-        rows.append(_change(data, arm, base, both, "all images"))
+        rows.append(_change(data, arm, base, both, "all"))
         if factor == "crop" and arm.face is not None:
-            rows.append(_change(data, arm, base, both & arm.face, "images with a face"))
+            rows.append(_change(data, arm, base, both & arm.face, "with a face"))
     return with_holm(with_holm(rows, "auc_difference"), "accuracy_difference")
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 
-LEADERBOARD = {"arm": "arm", "n": "images", "coverage": "coverage", "faces": "faces found", "auc": "AUC",
-               "accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1",
-               "images_per_second": "images/s", "tn": "TN", "fp": "FP", "fn": "FN", "tp": "TP"}
-CHANGES = {"arm": "arm", "base": "against", "images": "on", "n": "n", "auc_difference": "AUC difference",
+NBSP = "\N{NO-BREAK SPACE}"
+LEADERBOARD = {"arm": "arm", "auc": "AUC", "accuracy": "accuracy", "precision": "precision", "recall": "recall",
+               "f1": "F1", "tn": "TN", "fp": "FP", "fn": "FN", "tp": "TP", "n": "images", "coverage": "coverage",
+               "faces": "faces found", "images_per_second": "images/s"}
+CHANGES = {"arm": "arm", "images": "images", "n": "n", "auc_difference": "AUC difference",
            "auc_difference_p_holm": "p, AUC", "accuracy_difference": "accuracy difference",
            "accuracy_difference_p_holm": "p, accuracy", "to_fake": "turned fake", "to_real": "turned real",
            "mended": "mended", "broken": "broken"}
@@ -26,7 +27,7 @@ CHANGES = {"arm": "arm", "base": "against", "images": "on", "n": "n", "auc_diffe
 
 def visible(text: str) -> str:
     """Text with everything that does not print (line breaks, controls, marks that turn the direction) as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() or c == NBSP else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def p_value(p: float | None) -> str:
@@ -111,7 +112,7 @@ def write_csv(path: Path, frame: pd.DataFrame) -> None:
 
 def write_latex(path: Path, rows: list[Row]) -> None:
     """Writes a leaderboard as a LaTeX table (booktabs), intervals in small type."""
-    keys = ["arm", "n", "auc", "accuracy", "precision", "recall", "f1"]
+    keys = ["arm", "auc", "accuracy", "precision", "recall", "f1", "n"]
     lines = [r"% needs \usepackage{booktabs}; 95 % intervals in brackets",
              rf"\begin{{tabular}}{{l{'r' * (len(keys) - 1)}}}", r"\toprule",
              " & ".join(_tex(LEADERBOARD[key]) for key in keys) + r" \\", r"\midrule"]

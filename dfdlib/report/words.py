@@ -7,13 +7,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dfdlib.report.study import NONE, SMALL, DataSet, Row, Undefined, suffixes_tell
-from dfdlib.report.tables import p_value, signed, visible
+from dfdlib.report.study import NONE, DataSet, Row, Undefined, suffixes_tell
+from dfdlib.report.tables import NBSP, p_value, signed, visible
 from dfdlib.statistics import LEVEL, Difference, Interval
 
 ALPHA = 1 - LEVEL
 NOT_RECORDED = "not recorded"
 FEW = 100  # images of a class below which the report says that they are few
+LISTED = 6  # crops that are named one by one
 
 
 def verdict(data: DataSet, board: list[Row], pairs: list[Row], crops: list[Row]) -> list[Markup]:
@@ -54,21 +55,26 @@ def _lead(ranked: list[Row], pairs: list[Row]) -> Markup:
     if isinstance(difference, Undefined):
         return Markup("Its lead over {} cannot be tested: {}.").format(_strong(second), difference.why)
     lead = difference if row["a"] == best else _turned(difference)
-    real = _told_apart(row)
-    sentence = Markup("It leads {} by {} in AUC on the {} images that both scored, {}.").format(
-        _strong(second), _with_interval(lead, signs=True), f"{row['n']:,}",
-        Markup("<strong>more than chance explains</strong>") if real
-        else Markup("<strong>which chance alone would explain</strong>"))
-    tied = [name for name, other in against.items() if not _told_apart(other)]
-    sentence += Markup(" ({}, p {}, Holm-corrected over {} {}.)").format(
-        difference.test, _equals(p_value(row["auc_difference_p_holm"])), len(pairs), "pair" if len(pairs) == 1 else "pairs")
-    if real and not tied and len(against) > 1:
-        sentence += Markup(" It is told apart from every other arm.")
-    others = [name for name in tied if name != second]
-    if others:
-        sentence += Markup(" Not told apart from it either: {}." if not real else " Not told apart from it: {}.").format(
-            Markup(", ").join(map(_name, others)))
-    return sentence
+    p = row["auc_difference_p_holm"]
+    meaning = ("which cannot be tested" if math.isnan(p) else "more than chance explains" if _told_apart(row)
+               else "which chance alone would explain")
+    sentence = Markup("On the {} images that both scored, its AUC is {} {} than that of {}, the next ({}): "
+                      "<strong>{}</strong> ({}, {}, Holm-corrected for {} {}).").format(
+        f"{row['n']:,}", f"{abs(lead.value):.{lead.decimals}f}", "higher" if lead.value >= 0 else "lower",
+        _strong(second), _limits_of(lead, signs=True), meaning, difference.test, _equals(p_value(p)), len(pairs),
+        "pair" if len(pairs) == 1 else "pairs")
+    return sentence + _ties([name for name, other in against.items() if not _told_apart(other)], second, len(against))
+
+
+def _ties(tied: list[str], second: str, others: int) -> Markup:
+    # Which arms the best one is not told apart from, the next already being dealt with.
+    if not tied:
+        return Markup(" It is told apart from every other arm." if others > 1 else "")
+    rest = [name for name in tied if name != second]
+    if not rest:
+        return Markup("")
+    either = " either" if second in tied else ""
+    return Markup(" Not told apart from it{}: {}.").format(either, Markup(", ").join(map(visible, rest)))
 
 
 def _told_apart(row: Row) -> bool:
@@ -90,22 +96,57 @@ def _accuracy_only(board: list[Row]) -> Markup:
 
 
 def _cropping(crops: list[Row]) -> Markup:
-    whole = [row for row in crops if row["images"] == "all images" and isinstance(row["auc_difference"], Difference)]
+    whole = [row for row in crops if row["images"] == "all" and isinstance(row["auc_difference"], Difference)]
     if not whole:
         return Markup("What the face crop changes cannot be told by AUC here; see the table of crops.")
+    if len(whole) > LISTED:
+        return _cropping_counted(whole)
+    names = {row["crop"] for row in whole}
     groups: dict[str, list[Markup]] = {"helps": [], "hurts": [], "open": []}
     for row in whole:
         difference = row["auc_difference"]
-        kind = "open" if not _told_apart(row) else "helps" if difference.value > 0 else "hurts"
-        groups[kind].append(Markup("{} with {} ({})").format(
-            _name(row["detector"]), _name(row["crop"]), signed(difference.value, difference.decimals)))
+        kind = _effect(row)
+        which = "" if len(names) == 1 else f" with {visible(row['crop'])}"
+        groups[kind].append(Markup("{}{} ({})").format(
+            visible(row["detector"]), which, signed(difference.value, difference.decimals)))
     parts = []
     for kind, text in (("helps", "raises the AUC of {}"), ("hurts", "lowers that of {}"),
                        ("open", "makes no difference that can be told from chance for {}")):
         if groups[kind]:
             text = text.replace("that of", "the AUC of") if not parts else text
             parts.append(Markup(text).format(Markup(", ").join(groups[kind])))
-    return Markup("The face crop {}.").format(Markup("; it ").join(parts))
+    crop = f"face crop {visible(*names)}" if len(names) == 1 else "face crop"
+    return Markup("The {} {}.").format(crop, Markup("; it ").join(parts))
+
+
+def _cropping_counted(rows: list[Row]) -> Markup:
+    kinds = [_effect(row) for row in rows]
+    return Markup("Over {} pairs of detector and crop the face crop raises the AUC in {}, lowers it in {}, and makes no "
+                  "difference that can be told from chance in {}.").format(
+        len(rows), *(kinds.count(kind) for kind in ("helps", "hurts", "open")))
+
+
+def _effect(row: Row) -> str:
+    if not _told_apart(row):
+        return "open"
+    return "helps" if row["auc_difference"].value > 0 else "hurts"
+
+
+def headline(data: DataSet, board: list[Row], pairs: list[Row]) -> Markup:
+    """The verdict in one line, for a list of data sets."""
+    plain = {arm.name for arm in data.plain}
+    ranked = [row for row in board if row["arm"] in plain and isinstance(row["auc"], Interval)]
+    if not ranked:
+        return Markup("no arm has an AUC here")
+    best = ranked[0]["arm"]
+    tied = [row for row in pairs if best in (row["a"], row["b"]) and not _told_apart(row)]
+    if len(ranked) == 1:
+        rest = "the only arm"
+    elif tied:
+        rest = f"not told apart from {len(tied)} of the other {len(ranked) - 1}"
+    else:
+        rest = "ahead of every other arm by more than chance explains"
+    return Markup("{}, AUC {}; {}").format(_strong(best), _with_interval(ranked[0]["auc"]), rest)
 
 
 def limits(data: DataSet, board: list[Row]) -> list[str]:
@@ -181,25 +222,25 @@ def crop_profile(profile: dict[str, Any]) -> str:
     return f"{', '.join(parts)}; where no face is found: {fallback}"
 
 
-def small_note() -> str:
-    """What the mark on a small cell means."""
-    return f"fewer than {SMALL} images"
+def _with_interval(interval: Interval) -> str:
+    return f"{interval.value:.{interval.decimals}f}, {_limits_of(interval)}"
 
 
-def _with_interval(interval: Interval, signs: bool = False) -> str:
-    d = interval.decimals
-    value, low, high = (signed(x, d) if signs else f"{x:.{d}f}" for x in (interval.value, interval.low, interval.high))
-    return f"{value.lstrip('+')}, 95 % interval {low} to {high}"
+def _limits_of(interval: Interval, signs: bool = False) -> str:
+    low, high = (signed(x, interval.decimals) if signs else f"{x:.{interval.decimals}f}"
+                 for x in (interval.low, interval.high))
+    return f"95{NBSP}% interval {low} to {high}"
 
 
 def _percent(share: float) -> str:
     # Never a rounded 100 % or 0 % for something that is not.
-    digits = 1 if share in (0, 1) else min(4, max(1, math.ceil(-math.log10(min(share, 1 - share))) - 1))
-    return f"{100 * share:.{digits}f} %"
+    digits = 1 if share in (0, 1) else min(4, max(1, math.ceil(-math.log10(min(share, 1 - share))) - 2))
+    return f"{100 * share:.{digits}f}{NBSP}%"
 
 
 def _equals(p: str) -> str:
-    return p if p.startswith(("<", "not")) else f"= {p}"
+    text = p if p.startswith(("<", "not")) else f"= {p}"
+    return f"p {text}".replace(" ", NBSP)
 
 
 def _triple(values: list[float]) -> str:
@@ -209,10 +250,6 @@ def _triple(values: list[float]) -> str:
 
 def _or(names: list[str]) -> str:
     return visible(" or ".join(names))
-
-
-def _name(text: str) -> str:
-    return visible(text)
 
 
 def _strong(text: str) -> Markup:

@@ -34,8 +34,8 @@ class Camera:
             balance=(1.0 + warmth, 1.0, 1.0 - warmth),
             lens=uniform(rng, 0.4, 1.0),
             vignette=uniform(rng, 0.0, 0.4),
-            read_noise=uniform(rng, 0.002, 0.006),
-            shot_noise=uniform(rng, 0.00005, 0.0004),
+            read_noise=uniform(rng, 0.004, 0.009),
+            shot_noise=uniform(rng, 0.0001, 0.0004),
             contrast=uniform(rng, 0.0, 0.35),
             quality=int(rng.integers(84, 98)),
         )

@@ -46,9 +46,14 @@ class Scene:
 
 def photograph(rng: np.random.Generator, kind: str) -> Array:
     """The pixels of one image before its final JPEG, (SIZE, SIZE, 3) uint8. `kind`: "real" or one of KINDS."""
+    return before_and_after(rng, kind)[1]
+
+
+def before_and_after(rng: np.random.Generator, kind: str) -> tuple[Array, Array]:
+    """The pixels that `photograph` gives, and before them those of the untouched picture that was forged."""
     scene = Scene.draw(rng)
     pixels = recompress(scene.shoot(rng), scene.camera.quality)
-    return pixels if kind == "real" else FORGERIES[kind](rng, scene, pixels)
+    return pixels, pixels if kind == "real" else FORGERIES[kind](rng, scene, pixels)
 
 
 def over(base: Array, patch: Array, mask: Array) -> Array:
@@ -58,12 +63,14 @@ def over(base: Array, patch: Array, mask: Array) -> Array:
 
 def blend(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     base = planes_of(pixels)
-    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.1, 0.3), uniform(rng, 0.08, 0.25))
+    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.1, 0.3), uniform(rng, 0.04, 0.2))
     if chance(rng, 0.5):
         patch = _disturbed(rng, scene, base)
     else:
         patch = planes_of(scene.shoot(rng, face.Person.draw(rng), Camera.draw(rng)))
         patch *= _colour_match(base, patch, mask)[:, None, None]
+        for plane in patch:
+            plane *= uniform(rng, 0.88, 1.12)
     return over(base, patch, mask * uniform(rng, 0.85, 1.0))
 
 
@@ -72,14 +79,14 @@ def _disturbed(rng: np.random.Generator, scene: Scene, base: Array) -> Array:
     zoom_x, zoom_y = uniform(rng, 0.95, 1.05), uniform(rng, 0.95, 1.05)
     x = np.arange(SIZE, dtype=np.float32)[None, :] + np.zeros((SIZE, 1), np.float32)
     y = np.arange(SIZE, dtype=np.float32)[:, None] + np.zeros((1, SIZE), np.float32)
-    x = (x - scene.pose.x) * zoom_x + (scene.pose.x + uniform(rng, -2.5, 2.5))
-    y = (y - scene.pose.y) * zoom_y + (scene.pose.y + uniform(rng, -2.5, 2.5))
+    x = (x - scene.pose.x) * zoom_x + (scene.pose.x + uniform(rng, -3.5, 3.5))
+    y = (y - scene.pose.y) * zoom_y + (scene.pose.y + uniform(rng, -3.5, 3.5))
     patch = sample(base, x, y)
     soft = blur(patch, (0.5, 0.25))
-    patch = patch + (soft - patch) * uniform(rng, -0.7, 1.0)
+    patch = patch + (soft - patch) * uniform(rng, -1.0, 1.0)
     for plane in patch:
-        plane *= uniform(rng, 0.88, 1.12)
-        plane += uniform(rng, -0.03, 0.03)
+        plane *= uniform(rng, 0.8, 1.2)
+        plane += uniform(rng, -0.04, 0.04)
     return patch
 
 
@@ -100,9 +107,9 @@ def upsample(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     sharp = half + (half - blur(half, (0.5, 0.25))) * uniform(rng, 0.3, 1.0)
     wide = np.zeros_like(base)
     wide[:, ::2, ::2] = sharp
-    centre, side = 1.0 + uniform(rng, -0.03, 0.03), 0.5 + uniform(rng, -0.02, 0.02)
+    centre, side = 1.0 + uniform(rng, -0.06, 0.06), 0.5 + uniform(rng, -0.03, 0.03)
     raised = blur(wide, (centre, side))[:, 2:-2, 2:-2]
-    raised += grain(rng, photo.shape) * uniform(rng, 0.002, 0.007)  # the generator's own texture
+    raised += grain(rng, photo.shape) * uniform(rng, 0.001, 0.004)  # the generator's own texture
     return over(photo, raised, np.float32(uniform(rng, 0.6, 1.0)))
 
 
@@ -110,8 +117,8 @@ def denoise(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     base = planes_of(pixels)
     mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.0, 0.15), 0.1) * uniform(rng, 0.8, 1.0)
     rows, columns = scene.pose.window(0.0, 0.1, 1.1, 1.3)
-    patch, tolerance = base[:, rows, columns], uniform(rng, 0.03, 0.07)
-    for _ in range(2):
+    patch, tolerance = base[:, rows, columns], uniform(rng, 0.05, 0.1)
+    for _ in range(3):
         patch = _edge_preserving(patch, tolerance)
     regenerated = base.copy()
     regenerated[:, rows, columns] = patch
@@ -141,13 +148,13 @@ def splice(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     other = replace(face.Person.draw(rng), **alike)
     down, right = int(rng.integers(1, 8)), int(rng.integers(1, 8))  # the donor's block grid lies elsewhere
     donor = np.roll(scene.shoot(rng, other), (down, right), axis=(0, 1))
-    donor = np.roll(recompress(donor, int(rng.integers(40, 66))), (-down, -right), axis=(0, 1))
+    donor = np.roll(recompress(donor, int(rng.integers(18, 46))), (-down, -right), axis=(0, 1))
     u, v = face.parallax(scene.pose, *scene.pose.face_coordinates())
     parts = ((0.0, -0.2, 0.78, 0.36), (0.0, 0.72, 0.58, 0.36), (0.0, 0.3, 0.5, 0.9), (0.0, 0.2, 0.8, 0.95))
     centre_u, centre_v, half_u, half_v = parts[int(rng.integers(0, len(parts)))]
     x, y = np.abs(u - centre_u) * (1.0 / half_u), np.abs(v - centre_v) * (1.0 / half_v)
     x, y = x * x, y * y
-    mask = smooth(1.0 - (x * x + y * y), 0.0, uniform(rng, 0.03, 0.12))
+    mask = smooth(1.0 - (x * x + y * y), 0.0, uniform(rng, 0.03, 0.1))
     return over(planes_of(pixels), planes_of(donor), mask)
 
 

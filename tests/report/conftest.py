@@ -39,9 +39,9 @@ def metadata(frame: pd.DataFrame, detector: str, crop: str, perturbation: str, *
                      "notice": "", "parameters": {"seed": 0}, "counts": {"test/real": len(frame) // 2}, **manifest},
         "card": {"name": detector, "family": "cnn", "summary": f"{detector}, a detector that does not exist",
                  "architecture": "formula", "weights": {"file": f"{detector}.safetensors", "licence": "Apache-2.0"},
-                 "input": {"size": [224, 224], "resize": {"mode": "short-side", "size": 252, "interpolation": "bilinear",
-                                                          "library": "pil"},
-                           "crop": "center", "range": "unit", "mean": [0, 0, 0], "std": [1, 1, 1]},
+                 "input": {"size": [224, 224], "crop": "center", "range": "unit", "mean": [0, 0, 0], "std": [1, 1, 1],
+                           "resize": {"mode": "short-side", "size": 252, "interpolation": "bilinear",
+                                      "library": "pil"}},
                  "output": {"kind": "logit", "positive": "real"}, "trained_on": "nothing",
                  "claims": [{"dataset": "made-up", "metric": "accuracy", "value": 0.99, "source": "hearsay"}]},
         "card_digest": hashlib.sha256(detector.encode()).hexdigest(), "weights_sha256": "0" * 64,
@@ -82,8 +82,9 @@ def edited(one: Scores, change: Callable[[pd.DataFrame], None], **meta: Any) -> 
     return Scores(pa.Table.from_pandas(frame, schema=scores.schema(), preserve_index=False), {**one.metadata, **meta})
 
 
-def make(n: int = 400, detectors: tuple[str, ...] = ("alpha", "beta", "gamma"), crops: tuple[str, ...] = ("none", "haar"),
-         seed: int = 0, frame: pd.DataFrame | None = None, **options: Any) -> list[Scores]:
+def make(n: int = 400, detectors: tuple[str, ...] = ("alpha", "beta", "gamma"),
+         crops: tuple[str, ...] = ("none", "haar"), seed: int = 0, frame: pd.DataFrame | None = None,
+         **options: Any) -> list[Scores]:
     """Arms of detectors x crops on one manifest."""
     rng = np.random.default_rng(seed)
     frame = rows(n, rng) if frame is None else frame
