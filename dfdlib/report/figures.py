@@ -125,7 +125,6 @@ def draw_roc(data: list[DataSet], colour: dict[str, str]) -> Chart:
             axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xlabel="share of reals called fake",
                      ylabel="share of fakes caught")
             axis.legend(loc="lower right", frameon=False, labelcolor=INK, handlelength=2.2, borderaxespad=0.2)
-            axis.label_outer(remove_inner_ticks=False)
     return chart
 
 
@@ -167,7 +166,6 @@ def draw_histograms(data: list[DataSet]) -> Chart:
             axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.3g}")
             for text, place, align, shade in (("fakes", 0.97, "top", FAKE), ("reals", 0.03, "bottom", REAL)):
                 axis.text(0.53, place, text, color=shade, va=align, transform=axis.transAxes, fontsize=8)
-            axis.label_outer(remove_inner_ticks=False)
     return chart
 
 
@@ -198,8 +196,12 @@ def _chart(panels: int, columns: int, width: float, height: float) -> Iterator[t
         chart = Chart(figsize=(width * columns, height * rows))
         axes = chart.subplots(rows, columns, squeeze=False).ravel()
         yield chart, list(axes[:panels])
-        for axis in axes[panels:]:
-            axis.set_visible(False)
+        for place, axis in enumerate(axes):
+            axis.set_visible(place < panels)
+            if place % columns:
+                axis.set_ylabel("")
+            if place + columns < panels:
+                axis.set_xlabel("")
         # Laid out once, not again for each format.
         chart.draw_without_rendering()
         chart.set_layout_engine("none")

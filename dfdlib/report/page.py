@@ -19,7 +19,7 @@ from dfdlib.report.pictures import Picture
 from dfdlib.report.study import Arm, DataSet, Row, Undefined
 from dfdlib.report.tables import p_value, shown, signed, visible
 from dfdlib.report.words import NOT_RECORDED
-from dfdlib.statistics import Difference, Interval
+from dfdlib.statistics import RESAMPLES, Difference, Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def environment() -> Environment:
     made = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                        lstrip_blocks=True, finalize=lambda value: visible(value) if type(value) is str else value)
     made.globals |= {"cell": cell, "whisker": whisker, "score": score, "recorded": recorded, "words": words,
-                     "overview": overview, "p_value": p_value, "few": study.SMALL}
+                     "overview": overview, "p_value": p_value, "few": study.SMALL, "resamples": RESAMPLES}
     made.filters["thousands"] = lambda number: f"{number:,}"
     return made
 

@@ -121,8 +121,8 @@ def _cropping(crops: list[Row]) -> Markup:
 
 def _cropping_counted(rows: list[Row]) -> Markup:
     kinds = [_effect(row) for row in rows]
-    return Markup("Over {} pairs of detector and crop the face crop raises the AUC in {}, lowers it in {}, and makes no "
-                  "difference that can be told from chance in {}.").format(
+    return Markup("Over {} pairs of detector and crop the face crop raises the AUC in {}, lowers it in {}, and makes "
+                  "no difference that can be told from chance in {}.").format(
         len(rows), *(kinds.count(kind) for kind in ("helps", "hurts", "open")))
 
 
