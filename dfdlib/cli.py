@@ -32,8 +32,15 @@ data_app = typer.Typer(help="Test sets: recipes, manifests, audits.", no_args_is
 detectors_app = typer.Typer(help="Detectors and their cards.", no_args_is_help=True)
 weights_app = typer.Typer(help="Weights files of detectors.", no_args_is_help=True)
 crops_app = typer.Typer(help="Crop profiles: how faces are found and cut out.", no_args_is_help=True)
-for name, group in (("data", data_app), ("detectors", detectors_app), ("weights", weights_app), ("crops", crops_app)):
-    app.add_typer(group, name=name)
+claims_app = typer.Typer(help="Published figures, as data.", no_args_is_help=True)
+for group, group_app in (
+    ("data", data_app),
+    ("detectors", detectors_app),
+    ("weights", weights_app),
+    ("crops", crops_app),
+    ("claims", claims_app),
+):
+    app.add_typer(group_app, name=group)
 
 console = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -194,7 +201,7 @@ def detectors_list(as_json: Json = False) -> None:
                 "family": c.family,
                 "trained on": c.trained_on,
                 "licence": c.weights.licence,
-                "megabytes": round(c.weights.bytes / 1e6, 2),
+                "megabytes": c.weights.bytes and round(c.weights.bytes / 1e6, 2),
                 "weights": weights.status(c, hash_file=False).state,
             }
             for c in cards
@@ -214,6 +221,73 @@ def detectors_show(name: Annotated[str, typer.Argument(help="Name, or a card's p
     print(json.dumps(values, indent=2) if as_json else yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
+@detectors_app.command("new")
+def detectors_new(
+    card_file: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="The card to write.")],
+    weights_file: Annotated[Path, typer.Option("--weights", help="Your detector's weights.")],
+) -> None:
+    """Writes a card to fill in for your own weights file. Example: dfd detectors new mine.yaml --weights mine.pt"""
+    from dfdlib.detectors import template
+
+    template.write(card_file, weights_file)
+    console.print(
+        f"{card_file}: replace every FILL-IN, then look at what it does: dfd detectors try {card_file} IMAGES",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@detectors_app.command("try")
+def detectors_try(
+    name: Annotated[str, typer.Argument(metavar="NAME_OR_CARD")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    crop: Annotated[str, typer.Option("--crop", "-c", help="Crop profile.")] = "none",
+    picture: Annotated[Path, typer.Option(help="Where to put the picture of what the network is fed.")] = Path(
+        "try.png"
+    ),
+    device: Device = "auto",
+) -> None:
+    """Shows what a detector is fed (as a picture) and what it answers: a wrong polarity or resize is seen at once.
+
+    Example: dfd detectors try mine.yaml real.jpg fake.jpg
+    """
+    from dfdlib import faces
+    from dfdlib.detectors import card, trial
+    from dfdlib.paths import written_whole
+
+    rows, drawn = trial.try_out(card.read(name), images, faces.read(crop), device)
+    _show(rows, False)
+    with written_whole(picture) as temporary:
+        drawn.save(temporary, "PNG")
+    console.print(f"left the image, right what the network is fed: {picture}", soft_wrap=True, highlight=False)
+
+
+@claims_app.command("list")
+def claims_list(as_json: Json = False) -> None:
+    """Lists published figures with their sources. Example: dfd claims list --json"""
+    from dfdlib import claims
+
+    _show(claims.rows(), as_json)
+
+
+@claims_app.command("audit")
+def claims_audit(
+    everything: Annotated[bool, typer.Option("--all", help="Also what agrees, and what cannot be checked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recomputes published figures from published counts and lists what does not add up. Example: dfd claims audit"""
+    from dfdlib import claims
+
+    found = claims.audit()
+    shown = found if everything else [finding for finding in found if finding.wrong]
+    _show([finding.as_dict() for finding in shown], as_json)
+    if not as_json:
+        agree = sum(finding.kind == "agrees" for finding in found)
+        console.print(
+            f"{len(found)} checks: {agree} agree, {sum(f.wrong for f in found)} do not add up", highlight=False
+        )
+
+
 @crops_app.command("list")
 def crops_list(as_json: Json = False) -> None:
     """Lists the crop profiles. Example: dfd crops list"""
@@ -230,7 +304,7 @@ def crops_list(as_json: Json = False) -> None:
 
 @weights_app.command("list")
 def weights_list(as_json: Json = False) -> None:
-    """Lists weights files and whether they are those of the cards. Example: dfd weights list"""
+    """Lists weights files, whether they are the ones that the cards mean, and what to do. Example: dfd weights list"""
     from dfdlib import weights
     from dfdlib.detectors import card
 
@@ -249,27 +323,32 @@ def weights_get(
     name: Annotated[str, typer.Argument(help="Detector: name or card.")],
     source: Annotated[Path | None, typer.Option("--from", help="A file that you already have.")] = None,
 ) -> None:
-    """Puts a detector's weights in their place, after checking that they are the right ones.
+    """Downloads a detector's weights and checks them; --from takes a file that you have. Goes on where it stopped.
 
-    Example: dfd weights get sample-vit
+    Where the author publishes no sha256, that of the first file is recorded in weights/lock.yaml; another file is an
+    error from then on. Example: dfd weights get sample-vit
     """
     from dfdlib import weights
     from dfdlib.detectors import card
 
+    def say(line: str) -> None:
+        console.print(_escaped(line), soft_wrap=True, highlight=False)
+
     found = card.read(name)
-    console.print(f"licence: {found.weights.licence}", highlight=False)
-    path = weights.install(found, source) if source else weights.checked(found)
-    console.print(f"{found.name}: {path}", soft_wrap=True, highlight=False)
+    path = weights.install(found, source, say) if source else weights.get(found, say)
+    say(f"{found.name}: {path}")
 
 
 @weights_app.command("verify")
 def weights_verify(name: Annotated[str, typer.Argument(help="Detector: name or card.")]) -> None:
-    """Compares a weights file with its card: size and sha256. Example: dfd weights verify sample-cnn"""
+    """Compares a weights file with its card or the lock: size and sha256. Example: dfd weights verify sample-cnn"""
     from dfdlib import weights
     from dfdlib.detectors import card
 
     found = card.read(name)
-    console.print(f"ok: {weights.checked(found)} has sha256 {found.weights.sha256}", soft_wrap=True, highlight=False)
+    path, known = weights.checked(found), weights.identity(found)
+    line = f"ok: {path} has sha256 {known.sha256}, as {known.stated} says"
+    console.print(_escaped(line), soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -321,7 +321,7 @@ def _weights(weights: Iterable[tuple[str, bool, str]]) -> Iterator[Check]:
         if present:
             yield Check(f"weights {name}", "ok", "present and unchanged")
         else:
-            yield Check(f"weights {name}", "warn", "missing or changed; this detector can't be used", remedy)
+            yield Check(f"weights {name}", "warn", "missing, changed or unverified: can't be used", remedy)
 
 
 def _haar(probe: dict[str, Any]) -> Iterator[Check]:

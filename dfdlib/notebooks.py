@@ -397,7 +397,8 @@ def _error(out: Any) -> _Stopped:
         message, arrow, hint = out.evalue.rpartition("\n  -> ")
         code = re.search(r"\(exit code (\d+)\)", out.traceback[-1] if out.traceback else "")
         known = {"exit_code": int(code[1])} if code else {}
-        return _Stopped(out.evalue, original=DfdError(message, hint, **known) if arrow else DfdError(out.evalue, **known))
+        words = (message, hint) if arrow else (out.evalue,)
+        return _Stopped(out.evalue, original=DfdError(*words, **known))
     if out.ename == "SystemExit":
         return _Stopped(f"the cell ended the notebook by sys.exit({out.evalue})", hint="A notebook may not call exit.")
     lines = _ANSI.sub("", "\n".join(out.traceback)).rstrip().splitlines()

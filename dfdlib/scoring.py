@@ -1,8 +1,8 @@
 """Scoring: one streaming pass over a manifest, all arms together, into scores files.
 
 Worker threads read, check, decode, crop and prepare images; the calling thread runs the networks. Images travel in
-blocks of BATCH manifest rows, a few blocks ahead, so that memory does not grow with the manifest. Finished blocks go to part
-files; a run that was killed goes on after the last part, and ends with the same table as one that was not.
+blocks of BATCH manifest rows, a few blocks ahead, so that memory does not grow with the manifest. Finished blocks go
+to part files; a run that was killed goes on after the last part, and ends with the same table as one that was not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dfdlib import digests, images, runtime, scores
+from dfdlib import digests, images, runtime, scores, weights
 from dfdlib.arms import BATCH, Arm
 from dfdlib.errors import DfdError
 from dfdlib.faces import Crop
@@ -276,7 +276,7 @@ def _metadata(arm: Arm, manifest: Manifest, detector: Detector, started: datetim
         "manifest": {key: value for key, value in manifest.metadata.items() if key not in ("kind", "schema")},
         "card": arm.card.as_dict(),
         "card_digest": arm.card.digest,
-        "weights_sha256": arm.card.weights.sha256,
+        "weights_sha256": weights.sha256(arm.card),
         "crop_profile": arm.profile.model_dump(mode="json"),
         "crop_digest": arm.profile.digest,
         "device": arm.device,

@@ -74,7 +74,8 @@ def test_lists_are_json_too(tiny):
     assert {"sample", "folder", "celeba"} <= {row["name"] for row in json.loads(dfd("data", "list", "--json"))}
     assert "haar" in {row["name"] for row in json.loads(dfd("crops", "list", "--json"))}
     assert json.loads(dfd("detectors", "show", tiny, "--json"))["name"] == "tiny"
-    assert {row["state"] for row in json.loads(dfd("weights", "list", "--json"))} <= {"ok", "missing", "changed"}
+    states = {row["state"] for row in json.loads(dfd("weights", "list", "--json"))}
+    assert states <= {"ok", "missing", "changed", "unverified"}
     assert isinstance(json.loads(dfd("detectors", "list", "--json")), list)
 
 
@@ -129,7 +130,7 @@ def test_check_gives_verdicts_and_the_csv(images, tiny, tmp_path):
         fails=3,
     )
     assert "cannot be opened" in " ".join(text.split())
-    rows = list(csv.DictReader(open(tmp_path / "o.csv", encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "o.csv").read_text("utf-8").splitlines()))
     assert len(rows) == 13 and list(rows[0])[:3] == ["image_path", "prediction", "confidence"]
     for row in rows:
         if row["prediction"] == "error":

@@ -143,5 +143,5 @@ def test_file_names_that_are_not_unicode_get_a_row(tmp_path):
 def test_real_files(shared, name, place, counts):
     found = recipes.prepare(name, shared / "data" / place)
     assert found.metadata["counts"] == counts
-    index = {line.rsplit(",", 1)[1].strip() for line in open(shared / "data" / "index.csv", encoding="utf-8")}
+    index = {line.rsplit(",", 1)[1].strip() for line in (shared / "data" / "index.csv").read_text("utf-8").splitlines()}
     assert set(found.frame.id) <= index

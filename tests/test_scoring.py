@@ -129,7 +129,7 @@ def test_one_pass_reads_each_image_once(table, tiny, tmp_path, monkeypatch):
 def test_an_interrupted_run_goes_on(table, tiny, tmp_path, monkeypatch):
     planned = plan(table, tiny, crops=("none", "haar"))
     whole = run(table, planned, tmp_path / "whole")
-    calls, forward = [], detectors.Detector._forward
+    calls, forward = [], detectors.Detector.answer
 
     def interrupted(self, batch):
         calls.append(1)
@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on(table, tiny, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return forward(self, batch)
 
-    monkeypatch.setattr(detectors.Detector, "_forward", interrupted)
+    monkeypatch.setattr(detectors.Detector, "answer", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(table, planned, tmp_path / "again")
     assert not scores.files(tmp_path / "again")
@@ -155,8 +155,8 @@ def test_a_killed_run_ends_with_the_same_table(table, tiny, tmp_path):
         from pathlib import Path
         from dfdlib import arms, detectors, manifest, scoring
         scoring.PART_SECONDS = 0
-        forward = detectors.Detector._forward
-        detectors.Detector._forward = lambda self, batch: time.sleep(0.3) or forward(self, batch)
+        forward = detectors.Detector.answer
+        detectors.Detector.answer = lambda self, batch: time.sleep(0.3) or forward(self, batch)
         table = manifest.read(Path({str(tmp_path / "m.parquet")!r}))
         scoring.score(table, arms.plan(table, [{str(tiny)!r}], ["none"], "cpu"), Path({str(tmp_path / "out")!r}))
     """)
@@ -190,18 +190,18 @@ def test_a_batch_that_does_not_fit_is_halved(table, tiny, tmp_path, monkeypatch)
     import torch
 
     whole = run(table, plan(table, tiny), tmp_path / "whole")[0]
-    forward = detectors.Detector._forward
+    forward = detectors.Detector.answer
 
     def small_memory(self, batch):
         if len(batch) > 5:
             raise torch.OutOfMemoryError("out of memory")
         return forward(self, batch)
 
-    monkeypatch.setattr(detectors.Detector, "_forward", small_memory)
+    monkeypatch.setattr(detectors.Detector, "answer", small_memory)
     found = run(table, plan(table, tiny), tmp_path / "halved")[0]
     np.testing.assert_allclose(found.frame.logit, whole.frame.logit, rtol=0, atol=1e-5)
     assert found.metadata["batches_halved"] > 0
-    monkeypatch.setattr(detectors.Detector, "_forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
+    monkeypatch.setattr(detectors.Detector, "answer", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     with pytest.raises(DfdError, match="one image does not fit"):
         run(table, plan(table, tiny), tmp_path / "none")
 
@@ -236,7 +236,7 @@ def test_a_face_detector_that_fails_on_an_image_costs_one_row(table, tiny, tmp_p
 def test_plans_that_make_no_sense(table, tiny):
     with pytest.raises(DfdError, match="same detector twice"):
         plan(table, tiny, tiny)
-    with pytest.raises(DfdError, match="No crop profile 'har'. Did you mean 'haar'"):
+    with pytest.raises(DfdError, match=r"No crop profile 'har'\. Did you mean 'haar'"):
         plan(table, tiny, crops=("har",))
     with pytest.raises(DfdError, match="Unknown device"):
         arms.plan(table, [str(tiny)], ["none"], "tpu")

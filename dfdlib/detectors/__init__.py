@@ -17,7 +17,19 @@ from dfdlib.errors import DfdError
 if TYPE_CHECKING:
     import numpy as np
 
-ARCHITECTURES = ("bnext", "cnn3", "keras-model", "timm-vit")
+ARCHITECTURES = (
+    "bnext",
+    "clip-linear",
+    "cnn3",
+    "keras-efficientnetv2b0",
+    "keras-model",
+    "meso",
+    "npr",
+    "onnx-model",
+    "resnet50",
+    "timm-vit",
+    "transformers-vit",
+)
 
 
 @dataclass
@@ -46,7 +58,7 @@ class Detector:
         import numpy as np
 
         try:
-            return to_logit(self._forward(batch), self.card.output)
+            return to_logit(self.answer(batch), self.card.output)
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
@@ -59,7 +71,8 @@ class Detector:
         half = len(batch) // 2
         return np.concatenate([self.logits(batch[:half]), self.logits(batch[half:])])
 
-    def _forward(self, batch: np.ndarray) -> np.ndarray:
+    def answer(self, batch: np.ndarray) -> np.ndarray:
+        """What the network answers to a prepared batch, as it is: float32 (n, units)."""
         import torch
 
         from dfdlib.detectors.prepare import to_tensor

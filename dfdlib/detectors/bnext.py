@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfdlib.detectors.front_end import extra_channels
+from dfdlib.detectors.front_end import check_names, extra_channels
 from dfdlib.errors import DfdError
 
 WIDTHS: Mapping[str, tuple[int, ...]] = {
@@ -57,7 +57,7 @@ class BNext(nn.Module):
         channels: extra input channels, any of "magnitude", "fft", "lbp".
 
     Raises:
-        DfdError: for an unknown size, or widths that cannot be built.
+        DfdError: for an unknown size or channel, or widths that cannot be built.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class BNext(nn.Module):
     ) -> None:
         super().__init__()
         self.widths = _checked_widths(size, widths)
+        check_names(channels)
         self.channels = tuple(channels)
         self.base_model = Backbone(self.widths)
         self.adapter = nn.Conv2d(3 + len(channels), 3, 3, padding=1) if channels else nn.Identity()

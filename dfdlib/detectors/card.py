@@ -6,6 +6,7 @@ unknown key is an error, so that a typing mistake cannot silently mean a default
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -28,35 +29,93 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Strict):
-    """Where weights come from. `shipped`: with this project; `local`: a path beside the card."""
+class Shipped(_Strict):
+    """In the project's own `weights/` folder."""
 
-    kind: Literal["shipped", "local"]
+    kind: Literal["shipped"]
     note: str = ""
 
 
+class Local(_Strict):
+    """A path beside the card."""
+
+    kind: Literal["local"]
+    note: str = ""
+
+
+class GoogleDrive(_Strict):
+    """One shared file of Google Drive, by its id."""
+
+    kind: Literal["google-drive"]
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{10,100}$")]
+    note: str = ""
+
+
+class HuggingFace(_Strict):
+    """One file of a Hugging Face repository; `revision` is a commit, or a branch where the author's commit may move."""
+
+    kind: Literal["huggingface"]
+    repo: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")]
+    file: Annotated[str, Field(pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$")]
+    revision: Annotated[str, Field(pattern=r"^\w[\w.+-]*(/\w[\w.+-]*)*$")]
+    note: str = ""
+
+
+class Url(_Strict):
+    """A plain address."""
+
+    kind: Literal["url"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+/\S*$")]
+    note: str = ""
+
+
+class Form(_Strict):
+    """A page where a form or a login stands before the file; `note` says what to fill in and which file to take."""
+
+    kind: Literal["form"]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/\S*)?$")]
+    note: Annotated[str, Field(min_length=1)]
+
+
+Source = Annotated[Shipped | Local | GoogleDrive | HuggingFace | Url | Form, Field(discriminator="kind")]
+
+
 class Weights(_Strict):
-    """A weights file and what it must be."""
+    """A weights file and what it must be.
+
+    `sha256` and `bytes` are null where the author publishes none; `dfdlib.weights` then records them once, in a lock.
+    """
 
     source: Source
     file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(gt=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    bytes: Annotated[int, Field(gt=0)] | None
     licence: str
+
+    @model_validator(mode="after")
+    def _file_is_safe_and_known(self) -> Weights:
+        if self.source.kind != "local" and not re.fullmatch(r"(?!.*\.(part|lock|yaml)$)\w([\w.+-]*\w)?", self.file):
+            raise ValueError("`file` must be a plain name, without folders (only source kind `local` takes a path)")
+        if self.source.kind == "shipped" and self.sha256 is None:
+            raise ValueError("weights that come with the project need a sha256")
+        return self
 
 
 class Resize(_Strict):
     """How an image is brought to size.
 
     `short-side`: the shorter side becomes `size` pixels, the other keeps the aspect ratio (truncated to whole pixels,
-    as torchvision does); `exact`: straight to the input size; `none`: images must have the input's size already or be
-    larger and cropped.
+    as torchvision does); `exact`: straight to the input size; `none`: images must have the input's size already, or be
+    cropped to it.
+
+    `pil` widens its kernel when it makes an image smaller; `opencv` does not, and so comes close to tf.image.resize and
+    to torch's interpolation without antialiasing (its `box` is INTER_AREA).
     """
 
     mode: Literal["short-side", "exact", "none"]
     size: int | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box"] = "bilinear"
-    library: Literal["pil"] = "pil"
+    library: Literal["pil", "opencv"] = "pil"
 
     @model_validator(mode="after")
     def _size_where_needed(self) -> Resize:
@@ -135,11 +194,16 @@ class Card(_Strict):
 
     @property
     def digest(self) -> str:
-        """Digest of everything on the card that a score depends on: not of summary, claims or notes."""
+        """Digest of everything on the card that a score depends on: not of summary, claims or notes.
+
+        Raises:
+            DfdError: neither the card nor the lock says which weights file is meant.
+        """
+        from dfdlib import weights  # which imports this module
+
         whole = self.as_dict()
-        weights = {"sha256": self.weights.sha256}
         kept = {key: whole[key] for key in ("architecture", "arguments", "input", "output")}
-        return digests.of_value({**kept, "weights": weights})
+        return digests.of_value({**kept, "weights": {"sha256": weights.sha256(self)}})
 
     def as_dict(self) -> dict[str, Any]:
         """The card as plain JSON values, for metadata and display."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from dfdlib.errors import DfdError
 
+NAMES = ("magnitude", "fft", "lbp")
 # OpenCV's 15-bit weights of grey. BGR2GRAY was applied to RGB: red has blue's weight, as every checkpoint expects.
 GREY_WEIGHTS = (3735, 19235, 9798)
 SOBEL_SLOPE = (-1, -4, -5, 0, 5, 4, 1)  # OpenCV's separable kernels for ksize 7
@@ -38,14 +39,18 @@ def extra_channels(rgb: Tensor, names: Sequence[str] = ("fft", "lbp")) -> Tensor
     Raises:
         DfdError: for an unknown or repeated name, or a batch of another shape or type.
     """
-    known = {"magnitude": magnitude, "fft": fft, "lbp": lbp}
-    if len(set(names)) != len(names) or not set(names) <= set(known):
-        raise DfdError(f"extra channels {list(names)} are not a choice of {list(known)}", "name each at most once")
+    check_names(names)
     grey = grey_uint8(rgb)
     if grey.device.type == "mps":  # which has no float64
         grey = grey.cpu()
-    made = [compute(grey) for name, compute in known.items() if name in names]
+    made = [compute(grey) for name, compute in zip(NAMES, (magnitude, fft, lbp), strict=True) if name in names]
     return torch.cat(made, dim=1).to(rgb.device) if made else rgb.new_empty((len(rgb), 0, *rgb.shape[2:]))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise DfdError unless every name is an extra channel, named once."""
+    if len(set(names)) != len(names) or not set(names) <= set(NAMES):
+        raise DfdError(f"extra channels {list(names)} are not a choice of {', '.join(NAMES)}", "name each at most once")
 
 
 def grey_uint8(rgb: Tensor) -> Tensor:

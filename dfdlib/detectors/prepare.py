@@ -25,14 +25,25 @@ def prepare(image: np.ndarray, how: Input) -> np.ndarray:
     Raises:
         Unreadable: the image's shape cannot be brought to the input's size.
     """
+    size = _resized(image.shape[:2], how)
+    if size != image.shape[:2]:
+        image = {"pil": _by_pil, "opencv": _by_opencv}[how.resize.library](image, size, how.resize.interpolation)
+    return _cropped(image, how)
+
+
+def _by_pil(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    height, width = _resized(image.shape[:2], how)
-    if (height, width) != image.shape[:2]:
-        method = Image.Resampling[how.resize.interpolation.upper()]
-        image = np.asarray(Image.fromarray(image).resize((width, height), method))
-    return _cropped(image, how)
+    method = Image.Resampling[interpolation.upper()]
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), method))
+
+
+def _by_opencv(image: np.ndarray, size: tuple[int, int], interpolation: str) -> np.ndarray:
+    import cv2
+
+    names = {"bilinear": "LINEAR", "bicubic": "CUBIC", "lanczos": "LANCZOS4", "box": "AREA", "nearest": "NEAREST"}
+    return cv2.resize(image, (size[1], size[0]), interpolation=getattr(cv2, f"INTER_{names[interpolation]}"))
 
 
 def _resized(size: tuple[int, int], how: Input) -> tuple[int, int]:
@@ -51,14 +62,23 @@ def _resized(size: tuple[int, int], how: Input) -> tuple[int, int]:
 def _cropped(image: np.ndarray, how: Input) -> np.ndarray:
     if image.shape[:2] == how.size:
         return image
-    if how.crop != "center" or image.shape[0] < how.size[0] or image.shape[1] < how.size[1]:
+    if how.crop != "center":
         raise Unreadable(
             f"{image.shape[1]} x {image.shape[0]} pixels, but the detector takes {how.size[1]} x {how.size[0]}"
         )
+    image = _padded(image, how.size)
     # round() to even halves, as torchvision.transforms.CenterCrop does.
     top = round((image.shape[0] - how.size[0]) / 2.0)
     left = round((image.shape[1] - how.size[1]) / 2.0)
     return image[top : top + how.size[0], left : left + how.size[1]]
+
+
+def _padded(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Black around an image that is smaller than its crop, as torchvision.transforms.CenterCrop does."""
+    import numpy as np
+
+    short = [max(wanted - there, 0) for wanted, there in zip(size, image.shape[:2], strict=True)]
+    return np.pad(image, [(lack // 2, lack - lack // 2) for lack in short] + [(0, 0)]) if any(short) else image
 
 
 def to_tensor(batch: np.ndarray, how: Input, device: str) -> torch.Tensor:

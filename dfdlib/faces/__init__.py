@@ -1,8 +1,8 @@
 """Faces: a named crop profile finds the face in an image and cuts it out, or states its fallback.
 
 A profile is one YAML file: the face detector and its arguments, which face, how much around it, and what happens
-when none is found. A face detector is a module of this package with `make(**arguments)` that returns a function from an image
-(uint8, height x width x 3, RGB, upright) to a list of `Face`.
+when none is found. A face detector is a module of this package with `make(**arguments)` that returns a function from
+an image (uint8, height x width x 3, RGB, upright) to a list of `Face`.
 """
 
 from __future__ import annotations

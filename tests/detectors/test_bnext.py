@@ -110,6 +110,11 @@ def test_unknown_sizes_are_refused(size: str | None) -> None:
         BNext(size)
 
 
+def test_unknown_channels_are_refused() -> None:
+    with pytest.raises(DfdError, match="sobel"):
+        BNext(widths=TINY, channels=("sobel",))
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 61, 64), (1, 3, 64, 30), (3, 64, 64)])
 def test_images_of_other_sizes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DfdError, match="do not fit") as refused:

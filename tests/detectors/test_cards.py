@@ -10,7 +10,6 @@ import pytest
 import tinydetector
 import torch
 import yaml
-from PIL import Image
 
 from dfdlib import detectors, weights
 from dfdlib.detectors import card as cards
@@ -96,7 +95,7 @@ def test_preparation_equals_torchvision(size, method):
         ]
     )
     how = how.model_copy(update={"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.6, 0.7)})
-    ours = to_tensor(prepare(pixels, how)[None], how, "cpu")[0]
+    ours = to_tensor(np.stack([prepare(pixels, how)]), how, "cpu")[0]
     assert torch.equal(ours, theirs(image))
     exact = Input(size=(96, 128), resize={"mode": "exact", "interpolation": method})
     np.testing.assert_array_equal(
@@ -167,9 +166,8 @@ def test_lambda_layers_do_not_run(tmp_path, monkeypatch):
 
     keras = runtime.keras()
     monkeypatch.chdir(tmp_path)
-    model = keras.Sequential(
-        [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: open("trap-was-sprung", "w") and x)]
-    )
+    spring = keras.layers.Lambda(lambda x: open("trap-was-sprung", "w") and x)  # noqa: SIM115
+    model = keras.Sequential([keras.Input((8, 8, 3)), spring])
     (tmp_path / "trap-was-sprung").unlink(missing_ok=True)
     for name in ("lambda.keras", "lambda.h5"):
         model.save(tmp_path / name)

@@ -1,0 +1,34 @@
+"""ResNet-50 with one logit, as CNNDetection uses it (Wang et al., "CNN-generated images are surprisingly easy to
+spot... for now", CVPR 2020, arXiv 1912.11035)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dfdlib.detectors.state import load_strict, read_tensors
+
+
+def load(weights: Path) -> nn.Module:
+    """The network with its weights; float32 (n, 3, height, width), normalised as ImageNet, to (n, 1), logit of FAKE.
+
+    Args:
+        weights: a state dict, or a training checkpoint that holds it under `model`.
+    """
+    from torchvision.models import resnet50
+
+    return load_strict(resnet50(num_classes=1), _tensors(weights), weights)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict; the authors' checkpoints keep it under `model`, beside the optimizer's state."""
+    if path.suffix != ".safetensors":
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # of many types, all of which read_tensors meets again and explains
+            content = None
+        if isinstance(content, dict) and isinstance(content.get("model"), dict):
+            return content["model"]
+    return read_tensors(path)
