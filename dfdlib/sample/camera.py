@@ -10,7 +10,7 @@ from PIL import Image
 
 from dfdlib.sample.exact import SIZE, Array, bell_taps, blur, grain, quantise, uniform
 
-FINAL_QUALITY = 92  # of every file, real or fake, with 4:2:0 colour
+FINAL_QUALITY = 95  # of every file, real or fake, with 4:2:0 colour
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Camera:
         return cls(
             exposure=uniform(rng, 0.75, 1.35),
             balance=(1.0 + warmth, 1.0, 1.0 - warmth),
-            lens=uniform(rng, 0.4, 1.0),
+            lens=uniform(rng, 0.5, 0.7),
             vignette=uniform(rng, 0.0, 0.4),
-            read_noise=uniform(rng, 0.004, 0.009),
-            shot_noise=uniform(rng, 0.0001, 0.0004),
+            read_noise=uniform(rng, 0.008, 0.011),
+            shot_noise=uniform(rng, 0.0002, 0.0004),
             contrast=uniform(rng, 0.0, 0.35),
-            quality=int(rng.integers(84, 98)),
+            quality=int(rng.integers(93, 98)),
         )
 
     def take(self, rng: np.random.Generator, radiance: Array) -> Array:

@@ -63,15 +63,15 @@ def over(base: Array, patch: Array, mask: Array) -> Array:
 
 def blend(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     base = planes_of(pixels)
-    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.1, 0.3), uniform(rng, 0.04, 0.2))
+    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.1, 0.3), uniform(rng, 0.015, 0.05))
     if chance(rng, 0.5):
         patch = _disturbed(rng, scene, base)
     else:
         patch = planes_of(scene.shoot(rng, face.Person.draw(rng), Camera.draw(rng)))
         patch *= _colour_match(base, patch, mask)[:, None, None]
         for plane in patch:
-            plane *= uniform(rng, 0.88, 1.12)
-    return over(base, patch, mask * uniform(rng, 0.85, 1.0))
+            plane *= uniform(rng, 0.7, 1.3)
+    return over(base, patch, mask * uniform(rng, 0.95, 1.0))
 
 
 def _disturbed(rng: np.random.Generator, scene: Scene, base: Array) -> Array:
@@ -85,8 +85,8 @@ def _disturbed(rng: np.random.Generator, scene: Scene, base: Array) -> Array:
     soft = blur(patch, (0.5, 0.25))
     patch = patch + (soft - patch) * uniform(rng, -1.0, 1.0)
     for plane in patch:
-        plane *= uniform(rng, 0.8, 1.2)
-        plane += uniform(rng, -0.04, 0.04)
+        plane *= uniform(rng, 0.7, 1.3)
+        plane += uniform(rng, -0.06, 0.06)
     return patch
 
 
@@ -109,15 +109,15 @@ def upsample(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     wide[:, ::2, ::2] = sharp
     centre, side = 1.0 + uniform(rng, -0.06, 0.06), 0.5 + uniform(rng, -0.03, 0.03)
     raised = blur(wide, (centre, side))[:, 2:-2, 2:-2]
-    raised += grain(rng, photo.shape) * uniform(rng, 0.001, 0.004)  # the generator's own texture
-    return over(photo, raised, np.float32(uniform(rng, 0.6, 1.0)))
+    raised += grain(rng, photo.shape) * uniform(rng, 0.001, 0.002)  # the generator's own texture
+    return over(photo, raised, np.float32(uniform(rng, 0.9, 1.0)))
 
 
 def denoise(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     base = planes_of(pixels)
-    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.0, 0.15), 0.1) * uniform(rng, 0.8, 1.0)
+    mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.05, 0.15), 0.1) * uniform(rng, 0.95, 1.0)
     rows, columns = scene.pose.window(0.0, 0.1, 1.1, 1.3)
-    patch, tolerance = base[:, rows, columns], uniform(rng, 0.05, 0.1)
+    patch, tolerance = base[:, rows, columns], uniform(rng, 0.12, 0.2)
     for _ in range(3):
         patch = _edge_preserving(patch, tolerance)
     regenerated = base.copy()
@@ -148,7 +148,7 @@ def splice(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
     other = replace(face.Person.draw(rng), **alike)
     down, right = int(rng.integers(1, 8)), int(rng.integers(1, 8))  # the donor's block grid lies elsewhere
     donor = np.roll(scene.shoot(rng, other), (down, right), axis=(0, 1))
-    donor = np.roll(recompress(donor, int(rng.integers(18, 46))), (-down, -right), axis=(0, 1))
+    donor = np.roll(recompress(donor, int(rng.integers(8, 22))), (-down, -right), axis=(0, 1))
     u, v = face.parallax(scene.pose, *scene.pose.face_coordinates())
     parts = ((0.0, -0.2, 0.78, 0.36), (0.0, 0.72, 0.58, 0.36), (0.0, 0.3, 0.5, 0.9), (0.0, 0.2, 0.8, 0.95))
     centre_u, centre_v, half_u, half_v = parts[int(rng.integers(0, len(parts)))]

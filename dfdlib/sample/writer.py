@@ -19,16 +19,20 @@ from dfdlib.sample.forge import KINDS, photograph
 
 VERSION = 1  # of the generator: raise it whenever an image changes
 SPLITS = ("train", "val", "test")
-COUNTS = {"train": 2400, "val": 400, "test": 600}
+COUNTS = {"train": 1600, "val": 400, "test": 600}
 CHUNK = 20  # images per piece of work
 Item = tuple[str, str, int]  # split, kind ("real" or one of KINDS), index
 
 
+def numbers(seed: int, split: str, kind: str, index: int) -> np.random.Generator:
+    """The random numbers of one image."""
+    entropy = [seed, SPLITS.index(split), ("real", *KINDS).index(kind), index]
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
 def picture(seed: int, split: str, kind: str, index: int) -> bytes:
     """One image as the bytes of a 256x256 JPEG; depends on these four values alone, on every machine."""
-    entropy = [seed, SPLITS.index(split), ("real", *KINDS).index(kind), index]
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-    return encode(photograph(rng, kind), FINAL_QUALITY)
+    return encode(photograph(numbers(seed, split, kind, index), kind), FINAL_QUALITY)
 
 
 def items(counts: dict[str, int]) -> Iterator[Item]:
