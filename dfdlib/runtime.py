@@ -29,6 +29,8 @@ def torch() -> ModuleType:
     """
     if "tensorflow" in sys.modules and "triton" not in sys.modules:
         sys.modules["triton"] = None  # type: ignore[assignment]  # makes `import triton` an ordinary ImportError
+    # Threads that wait by spinning take the cores from those that decode images: many times slower on few cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch as module
 
     if "triton" not in sys.modules:
