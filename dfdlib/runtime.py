@@ -46,9 +46,13 @@ def keras() -> ModuleType:
         DfdError: Keras was imported before with another backend; it cannot change within a process.
     """
     torch()
-    # Not set any earlier or wider: with it, `import tensorflow` by itself loads torch too late and crashes.
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+    given = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = given or "torch"
     import keras as module
+
+    if given is None:
+        # Not left set, for child processes: with it, `import tensorflow` by itself loads torch too late and crashes.
+        del os.environ["KERAS_BACKEND"]
 
     if module.backend.backend() != "torch":
         raise DfdError(

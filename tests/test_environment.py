@@ -77,4 +77,4 @@ def test_nothing_names_a_place_on_somebodys_machine():
     for name in filter(None, files):
         data = (ROOT / name).read_bytes()
         if b"\0" not in data[:4000]:
-            assert not re.search(rb"/(home|Users)/[a-z]|[A-Z]:\\\\Users|/root/", data), name
+            assert not re.search(rb"/(home|Users)/[a-z]|[A-Z]:\\\\Users|/ro{2}t/", data), name

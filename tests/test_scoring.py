@@ -277,7 +277,7 @@ def test_schema_round_trip_of_a_frame(table, tiny, tmp_path):
 def test_memory_stays_flat(tiny, tmp_path):
     """The peak over 20,000 rows is at most 100 MB above that over 1,000 rows, each in a process of its own."""
     pytest.importorskip("resource")
-    data = [badfiles.encoded(badfiles.photo((256, 256), seed=i), "JPEG") for i in range(50)]
+    data = [badfiles.encoded(badfiles.photo((96, 96), seed=i), "JPEG") for i in range(50)]
     for i in range(20_000):
         (tmp_path / f"{i:05}.jpg").write_bytes(data[i % 50] + b"%d" % i)
     code = textwrap.dedent(f"""

@@ -212,19 +212,14 @@ class Card(_Strict):
     def _repr_html_(self) -> str:
         import html
 
-        shown = {
-            key: value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
-            for key, value in self.as_dict().items()
-        }
-        return (
-            "<table>"
-            + "".join(
-                f"<tr><th style='text-align:left'>{key}</th><td style='text-align:left;white-space:pre-wrap'>"
-                f"{html.escape(text.strip())}</td></tr>"
-                for key, text in shown.items()
-            )
-            + "</table>"
-        )
+        def row(key: str, value: Any) -> str:
+            whole = isinstance(value, dict | list) and value
+            options = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
+            text = yaml.safe_dump(value, **options).strip() if whole else str(value or "")
+            style = "text-align:left;white-space:pre-wrap"
+            return f"<tr><th style='text-align:left'>{key}</th><td style='{style}'>{html.escape(text)}</td></tr>"
+
+        return f"<table>{''.join(row(key, value) for key, value in self.as_dict().items())}</table>"
 
 
 def names() -> list[str]:
