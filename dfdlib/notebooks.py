@@ -25,11 +25,12 @@ import tokenize
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from dfdlib.errors import DfdError
-from dfdlib.paths import written_whole
+from dfdlib.paths import NOTEBOOKS, PROJECT, written_whole
 from dfdlib.progress import MIME as PROGRESS_MIME
 from dfdlib.progress import Progress
 
@@ -109,7 +110,11 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
             f"{notebook}: {len(tagged) or 'no'} code cell{'s' * (len(tagged) != 1)} tagged 'parameters', one is needed",
             "Give exactly one code cell of the notebook the tag 'parameters'.",
         )
-    source = "".join(tagged[0]["source"])
+    return _assigned(notebook, "".join(tagged[0]["source"]))
+
+
+def _assigned(notebook: Path, source: str) -> dict[str, Parameter]:
+    """The parameters that a cell's source assigns."""
     try:
         statements = ast.parse(source).body
     except SyntaxError as e:
@@ -232,7 +237,10 @@ def validate(notebook: Path, values: dict[str, Any], *, cwd: Path | None = None)
     Raises:
         DfdError: names every unknown parameter, wrong type and missing file.
     """
-    known = parameters(notebook)
+    return _completed(notebook, parameters(notebook), values, cwd or Path.cwd())
+
+
+def _completed(notebook: Path, known: dict[str, Parameter], values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     problems = [_unknown(name, known) for name in values if name not in known]
     complete = {}
     for name, parameter in known.items():
@@ -241,7 +249,7 @@ def validate(notebook: Path, values: dict[str, Any], *, cwd: Path | None = None)
         except TypeError as e:
             problems.append(f"'{name}': {e} ({parameter.help})" if parameter.help else f"'{name}': {e}")
             continue
-        problems += [f"'{name}': {problem}" for problem in _missing(complete[name], parameter.help, cwd or Path.cwd())]
+        problems += [f"'{name}': {problem}" for problem in _missing(complete[name], parameter.help, cwd)]
     if problems:
         raise DfdError(
             "\n  ".join([f"{notebook.name} can't run with these parameters:", *problems]),
@@ -263,6 +271,38 @@ def _missing(value: Any, comment: str, cwd: Path) -> list[str]:
     if "[folder]" in comment:
         problems += [f"there is no folder {name} in {cwd}" for name in names if not (cwd / name).is_dir()]
     return problems
+
+
+# --- within a notebook ------------------------------------------------------------------------------------------------
+
+
+def start() -> None:
+    """First call of every notebook: settles where it runs, and checks what papermill by hand only warns of.
+
+    Relative paths start at the project also in JupyterLab, which starts a kernel in the notebook's own folder;
+    papermill starts it where it was called, and there it stays.
+
+    Raises:
+        DfdError: a parameter given to papermill is unknown, of the wrong type, or names a file that is missing.
+    """
+    if Path.cwd() == NOTEBOOKS:
+        os.chdir(PROJECT)
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    check_injected(shell.user_ns.get("In", []) if shell else [])
+
+
+def check_injected(cells: list[str]) -> None:
+    """Checks the cell of values that papermill put behind the parameters cell; see `validate`.
+
+    Args:
+        cells: sources of the cells that ran so far.
+    """
+    for before, cell in pairwise(cells):
+        if cell.startswith("# Parameters\n"):
+            here = Path("this notebook")
+            values = {name: given.default for name, given in _assigned(here, cell).items()}
+            _completed(here, _assigned(here, before), values, Path.cwd())
 
 
 # --- run --------------------------------------------------------------------------------------------------------------

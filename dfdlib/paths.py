@@ -28,16 +28,6 @@ def weights_home() -> Path:
     return base / "dfdlib" / "weights"
 
 
-def open_notebook() -> None:
-    """First call of every notebook: relative paths start at the project, also in JupyterLab.
-
-    JupyterLab starts a kernel in the notebook's own folder, papermill in the folder that it was called from. Only the
-    first is moved, so that `papermill ... -p manifest mine.parquet` means the file that the user sees.
-    """
-    if Path.cwd() == NOTEBOOKS:
-        os.chdir(PROJECT)
-
-
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`; renames it to `path` when the block ends well, else removes it.

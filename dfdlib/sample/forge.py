@@ -62,6 +62,7 @@ def over(base: Array, patch: Array, mask: Array) -> Array:
 
 
 def blend(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
+    """Another inner face, or a disturbed copy of its own, mixed in under a soft mask."""
     base = planes_of(pixels)
     mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.1, 0.3), uniform(rng, 0.015, 0.05))
     if chance(rng, 0.5):
@@ -101,6 +102,7 @@ def _colour_match(base: Array, patch: Array, mask: Array) -> Array:
 
 
 def upsample(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
+    """The picture after a two-fold up-sampling by zero insertion."""
     photo = planes_of(pixels)
     base = np.pad(photo, ((0, 0), (2, 2), (2, 2)), mode="edge")  # so that the frame's border looks like the rest
     half = (base[:, ::2, ::2] + base[:, 1::2, ::2] + base[:, ::2, 1::2] + base[:, 1::2, 1::2]) * 0.25
@@ -114,6 +116,7 @@ def upsample(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
 
 
 def denoise(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
+    """The face smoothed along its edges, so that the noise is missing there."""
     base = planes_of(pixels)
     mask = face.face_oval(scene.pose, scene.person, uniform(rng, 0.05, 0.15), 0.1) * uniform(rng, 0.95, 1.0)
     rows, columns = scene.pose.window(0.0, 0.1, 1.1, 1.3)
@@ -143,6 +146,7 @@ def _edge_preserving(planes: Array, tolerance: float) -> Array:
 
 
 def splice(rng: np.random.Generator, scene: Scene, pixels: Array) -> Array:
+    """A part of another photograph with another JPEG history, pasted into the face."""
     own = scene.person
     alike = {part: getattr(own, part) for part in ("skin", "hair", "jaw", "chin", "eye_height", "volume", "length")}
     other = replace(face.Person.draw(rng), **alike)

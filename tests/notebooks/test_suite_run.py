@@ -13,6 +13,7 @@ import yaml
 from conftest import ROOT
 
 from dfdlib import notebooks, scores, suite
+from dfdlib.errors import DfdError
 
 FILES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -98,3 +99,28 @@ def test_papermill_by_hand(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "m.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('split = "test"', None),
+        ('splitt = "test"', "'splitt' is not a parameter; did you mean 'split'"),
+        ("seed = True", "not of type int"),
+        ("root = 7", "not of type str"),
+    ],
+)
+def test_papermill_by_hand_cannot_misspell(line, reason):
+    cells = json.loads(FILES[0].read_text(encoding="utf-8"))["cells"]
+    sources = ["", next("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))]
+    if reason is None:
+        notebooks.check_injected([*sources, f"# Parameters\n{line}\n", "x = 1"])
+    else:
+        with pytest.raises(DfdError, match=reason):
+            notebooks.check_injected([*sources, f"# Parameters\n{line}\n", "x = 1"])
+
+
+def test_every_notebook_starts_with_the_check():
+    for path in FILES:
+        sources = ["".join(c["source"]) for c in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        assert sum("start()\n" in source for source in sources) == 1, path.name
