@@ -16,6 +16,7 @@ from rich.table import Table
 
 from dfdlib.errors import DfdError
 
+INTERRUPTED = 130
 EXIT_CODES = """
 Exit codes: 0 done; 1 an error, told in words; 2 wrong usage; 3 too few images got a score; 130 interrupted (the same
 command goes on where it stopped).
@@ -58,9 +59,10 @@ def main() -> None:
     except DfdError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\n[yellow]interrupted[/]: the same command goes on where it stopped")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # Typer makes this of Ctrl-C
+            Console(stderr=True).print("\n[yellow]interrupted[/]: the same command goes on where it stopped")
+        raise
 
 
 def _complain(error: DfdError) -> None:

@@ -173,6 +173,22 @@ def test_wrong_words(tmp_path):
     assert "cannot be read as Parquet" in dfd("data", "audit", manifest_file, fails=1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_leaves_a_state_that_resumes(images, tiny, tmp_path):
+    """Interrupted after its first part file; the same command then ends well."""
+    dfd("data", "prepare", "folder", "--root", images, "--out", tmp_path / "m.parquet")
+    words = ["score", str(tmp_path / "m.parquet"), "-d", str(tiny), "--out", str(tmp_path / "s")]
+    code = (
+        "import os, signal, sys\nfrom dfdlib import cli, detectors\nanswer = detectors.Detector.answer\n"
+        "def stopped(self, batch):\n    os.kill(os.getpid(), signal.SIGINT)\n    return answer(self, batch)\n"
+        "detectors.Detector.answer = stopped\nsys.argv = ['dfd', *sys.argv[1:]]\ncli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130 and "goes on where it stopped" in done.stderr, done.stderr[-2000:]
+    assert not scores.files(tmp_path / "s")
+    assert "1 arms scored" in dfd(*words)
+
+
 def test_errors_are_told_without_a_traceback(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "dfdlib.cli", "detectors", "show", "[red]x"], capture_output=True, text=True, cwd=ROOT
