@@ -179,7 +179,9 @@ def test_ctrl_c_leaves_a_state_that_resumes(images, tiny, tmp_path):
     dfd("data", "prepare", "folder", "--root", images, "--out", tmp_path / "m.parquet")
     words = ["score", str(tmp_path / "m.parquet"), "-d", str(tiny), "--out", str(tmp_path / "s")]
     code = (
-        "import os, signal, sys\nfrom dfdlib import cli, detectors\nanswer = detectors.Detector.answer\n"
+        # a background job inherits an ignored SIGINT
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from dfdlib import cli, detectors\nanswer = detectors.Detector.answer\n"
         "def stopped(self, batch):\n    os.kill(os.getpid(), signal.SIGINT)\n    return answer(self, batch)\n"
         "detectors.Detector.answer = stopped\nsys.argv = ['dfd', *sys.argv[1:]]\ncli.main()"
     )

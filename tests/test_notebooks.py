@@ -460,7 +460,7 @@ def test_a_kernel_that_does_not_start(fail, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a signal can't be sent to oneself there")
-def test_ctrl_c_ends_the_kernel_too(tmp_path):
+def test_ctrl_c_ends_the_kernel_too(tmp_path, request):
     notebook = make(tmp_path / "n.ipynb", "import os, time\nprint('pid', os.getpid(), flush=True)\ntime.sleep(60)")
     pids = []
 
@@ -469,6 +469,9 @@ def test_ctrl_c_ends_the_kernel_too(tmp_path):
             pids.append(int(report.what.split()[1]))
             threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 
+    # Tests that run as a background job inherit an ignored SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with pytest.raises(KeyboardInterrupt):
         notebooks.run(notebook, tmp_path / "out.ipynb", {}, cwd=tmp_path, progress=hear)
     with pytest.raises(ProcessLookupError):
