@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from dfdlib.detectors.state import load_strict, read_tensors
@@ -19,16 +18,4 @@ def load(weights: Path) -> nn.Module:
     """
     from torchvision.models import resnet50
 
-    return load_strict(resnet50(num_classes=1), _tensors(weights), weights)
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    """A state dict; the authors' checkpoints keep it under `model`, beside the optimizer's state."""
-    if path.suffix != ".safetensors":
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # of many types, all of which read_tensors meets again and explains
-            content = None
-        if isinstance(content, dict) and isinstance(content.get("model"), dict):
-            return content["model"]
-    return read_tensors(path)
+    return load_strict(resnet50(num_classes=1), read_tensors(weights), weights)

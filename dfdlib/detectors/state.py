@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors, .pt, .pth or .ckpt file, on the CPU.
 
-    A Lightning checkpoint's `state_dict` is taken out of it.
+    What a training checkpoint keeps under `state_dict` (Lightning) or `model` is taken out of it.
 
     Raises:
         DfdError: another kind of file, broken, or one that holds more than tensors and plain values.
@@ -38,7 +38,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
             f"{path}: cannot be read as weights ({type(error).__name__}: {error}).",
             "Check the file: dfd weights verify",
         ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise DfdError(
             f"{path}: not a state dict of tensors.", "Give the weights alone, without optimizer or model object."
