@@ -144,3 +144,14 @@ def hanging(data: bytes, after: int) -> Answer:
         LATER.wait(5)
 
     return answer
+
+
+def hasten(monkeypatch) -> None:
+    """Downloads without proxies, and with pauses and limits that suit a test."""
+    from dfdlib import downloads
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(downloads, "PAUSE", 0.001)
+    monkeypatch.setattr(downloads, "ATTEMPTS", 3)
+    monkeypatch.setattr(downloads, "TIMEOUT", (2.0, 2.0))

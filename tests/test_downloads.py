@@ -25,11 +25,7 @@ DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(downloads, "PAUSE", 0.001)
-    monkeypatch.setattr(downloads, "ATTEMPTS", 3)
-    monkeypatch.setattr(downloads, "TIMEOUT", (2.0, 2.0))
+    fileserver.hasten(monkeypatch)
     with fileserver.serving() as running:
         yield running
 

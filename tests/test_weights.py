@@ -13,7 +13,7 @@ import yaml
 from fileserver import code, file, page
 from typer.testing import CliRunner
 
-from dfdlib import cli, digests, downloads, weights
+from dfdlib import cli, digests, weights
 from dfdlib.detectors import card as cards
 from dfdlib.errors import DfdError
 
@@ -33,11 +33,7 @@ SOURCES = {
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(downloads, "PAUSE", 0.001)
-    monkeypatch.setattr(downloads, "ATTEMPTS", 3)
-    monkeypatch.setattr(downloads, "TIMEOUT", (2.0, 2.0))
+    fileserver.hasten(monkeypatch)
     with fileserver.serving() as running:
         running.answers[:] = [file(DATA, '"a"')]
         yield running
